@@ -1,0 +1,59 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "model/cache/policy.h"
+
+namespace kvg {
+
+// How the next token is chosen. temperature 0 is greedy; top_p keeps the smallest set of tokens
+// whose probabilities add up to at least top_p.
+struct Sampling {
+  double temperature = 0;
+  double top_p = 1;
+  uint64_t seed = 0;
+};
+
+struct GenerateOptions {
+  int64_t max_tokens = 32;
+  Sampling sampling;
+  bool stop_at_eos = true;
+  // Asked after each token with all tokens generated so far; true ends the generation.
+  std::function<bool(std::span<const int32_t>)> stop;
+};
+
+// One sequence of a model under one method: what an evaluation task works with. Abstract so that tasks
+// can be tested against a fake.
+class Sequence {
+ public:
+  virtual ~Sequence() = default;
+
+  // The cache takes in `tokens` (any number), in chunks of the session's size.
+  virtual void append(std::span<const int32_t> tokens) = 0;
+  // The same, and the NLL in nats of each token given everything before it; [tokens.size()].
+  // Needs length() > 0: something (BOS) must predict the first one.
+  virtual std::vector<double> score(std::span<const int32_t> tokens) = 0;
+  // Continues from the current state, which then holds every returned token but the last.
+  virtual std::vector<int32_t> generate(const GenerateOptions& options) = 0;
+  // Log-probabilities are not kept; the logits after the last token are: [vocab].
+  virtual std::vector<float> logits() const = 0;
+
+  // An independent copy of the state: several questions over one cache.
+  virtual std::unique_ptr<Sequence> clone() const = 0;
+  virtual int64_t length() const = 0;
+  virtual CacheBytes bytes() const = 0;
+};
+
+// A model under one method, which starts sequences.
+class Subject {
+ public:
+  virtual ~Subject() = default;
+  virtual std::unique_ptr<Sequence> start() const = 0;
+  virtual std::string method() const = 0;  // canonical
+};
+
+}  // namespace kvg
