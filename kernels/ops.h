@@ -197,6 +197,8 @@ class Ops {
   virtual std::unique_ptr<Buffer> allocate(size_t bytes) = 0;
   // Copies elements and converts their type where needed (f64, f32, f16, bf16); host tensors only.
   virtual void upload(const Tensor& host, const Tensor& out) = 0;
+  // Copies bytes between any two of: host memory, memory of this set. Ranges must not overlap.
+  virtual void copy(void* to, const void* from, size_t bytes) = 0;
 
   virtual void embed(const EmbedParams&) = 0;
   virtual void rms_norm(const RmsNormParams&) = 0;
