@@ -1,14 +1,15 @@
-#include <gtest/gtest.h>
+#include "base/error.h"
+#include "base/memory.h"
+#include "base/names.h"
+#include "base/progress.h"
+#include "base/random.h"
+#include "base/sha256.h"
 
 #include <cmath>
 #include <string>
 #include <vector>
 
-#include "base/error.h"
-#include "base/names.h"
-#include "base/progress.h"
-#include "base/random.h"
-#include "base/sha256.h"
+#include <gtest/gtest.h>
 
 namespace kvg {
 namespace {
@@ -67,6 +68,15 @@ TEST(Sha256, KnownAnswers) {
   EXPECT_EQ(sha256("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
   EXPECT_EQ(sha256(""), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
   EXPECT_THROW(sha256_file("/nonexistent/file"), Error);
+}
+
+TEST(Memory, RefusesWhatDoesNotFit) {
+  EXPECT_GT(available_memory(), 1u << 20);
+  EXPECT_NO_THROW(require_memory("a byte", 1));
+  EXPECT_THROW(require_memory("an exabyte", 1ULL << 60), Error);
+  EXPECT_EQ(format_bytes(999), "999 B");
+  EXPECT_EQ(format_bytes(1771392), "1.8 MB");
+  EXPECT_EQ(format_bytes(41943040000), "41.9 GB");
 }
 
 TEST(Progress, Durations) {

@@ -35,7 +35,7 @@ std::string printable(std::string_view text, size_t limit = 200);
 }  // namespace kvg
 
 // Precondition of an internal interface; stays on in release builds (it is never in an inner loop).
-#define KVG_CHECK(condition, message)                                            \
-  do {                                                                           \
+#define KVG_CHECK(condition, message)                                               \
+  do {                                                                              \
     if (!(condition)) ::kvg::check_failed(#condition, __FILE__, __LINE__, message); \
   } while (false)

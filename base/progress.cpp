@@ -1,9 +1,9 @@
 #include "base/progress.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <cstdio>
+
+#include <unistd.h>
 
 namespace kvg {
 
@@ -45,11 +45,11 @@ void Progress::draw(bool force) {
   } else {
     const double share = std::min(1.0, static_cast<double>(done_) / static_cast<double>(total_));
     const int filled = static_cast<int>(share * 24);
-    const std::string bar =
-        std::string(static_cast<size_t>(filled), '#') + std::string(static_cast<size_t>(24 - filled), '.');
+    const std::string bar = std::string(static_cast<size_t>(filled), '#') +
+                            std::string(static_cast<size_t>(24 - filled), '.');
     const std::string eta = share > 0.01 ? format_duration(elapsed / share - elapsed) : "?";
-    std::fprintf(stderr, "\r\033[K[%s] %3.0f%%  %s left  %.60s", bar.c_str(), share * 100, eta.c_str(),
-                 label_.c_str());
+    std::fprintf(stderr, "\r\033[K[%s] %3.0f%%  %s left  %.60s", bar.c_str(), share * 100,
+                 eta.c_str(), label_.c_str());
   }
   std::fflush(stderr);
 }

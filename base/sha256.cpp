@@ -1,6 +1,6 @@
 #include "base/sha256.h"
 
-#include <openssl/evp.h>
+#include "base/error.h"
 
 #include <array>
 #include <cerrno>
@@ -9,7 +9,7 @@
 #include <memory>
 #include <vector>
 
-#include "base/error.h"
+#include <openssl/evp.h>
 
 namespace kvg {
 

@@ -1,20 +1,20 @@
 #pragma once
 
+#include "kernels/tensor.h"
+#include "model/config.h"
+
 #include <filesystem>
 #include <memory>
 #include <string>
 #include <vector>
 
-#include "kernels/tensor.h"
-#include "model/config.h"
-
 namespace kvg {
 
-// A source of named host tensors: a Hugging Face folder, a llama2.c file, or seeded random numbers at
-// a preset's geometry. Tensor names are Hugging Face's ("model.layers.0.self_attn.q_proj.weight", shapes
-// [out, in]); the extra ones of `coda` live beside q_proj: theta [H, head_dim/2], lambda_proj.{weight
-// [H, hidden], bias [H]}, write_proj.{weight [1, hidden], bias [1]}, summary_eta_logit [Hkv],
-// head_norm.weight [head_dim].
+// A source of named host tensors: a Hugging Face folder, a llama2.c file, or seeded random numbers
+// at a preset's geometry. Tensor names are Hugging Face's
+// ("model.layers.0.self_attn.q_proj.weight", shapes [out, in]); the extra ones of `coda` live
+// beside q_proj: theta [H, head_dim/2], lambda_proj.{weight [H, hidden], bias [H]},
+// write_proj.{weight [1, hidden], bias [1]}, summary_eta_logit [Hkv], head_norm.weight [head_dim].
 class Checkpoint {
  public:
   virtual ~Checkpoint() = default;

@@ -1,14 +1,15 @@
 #pragma once
 
+#include "kernels/ops.h"
+
 #include <cstdint>
 #include <string>
 #include <vector>
 
-#include "kernels/ops.h"
-
 namespace kvg {
 
-// The geometry of a Llama-family decoder and its options. head_dim is independent of hidden / heads.
+// The geometry of a Llama-family decoder and its options. head_dim is independent of hidden /
+// heads.
 struct ModelConfig {
   std::string name;          // folder or preset name, for reports
   std::string architecture;  // "LlamaForCausalLM", "MistralForCausalLM"
@@ -19,7 +20,7 @@ struct ModelConfig {
   int head_dim = 0;
   int64_t ffn = 0;
   int64_t vocab = 0;
-  int64_t max_positions = 0;  // context the model was trained for; 0: unknown
+  int64_t max_positions = 0;   // context the model was trained for; 0: unknown
   int64_t sliding_window = 0;  // of the checkpoint itself (Mistral v0.1); 0: none
   double rms_eps = 1e-5;
   RopeSettings rope;
@@ -37,7 +38,8 @@ struct ModelConfig {
   int streams() const { return coda ? 2 : 1; }
   int64_t q_width() const { return int64_t{heads} * head_dim; }
   int64_t kv_width() const { return int64_t{kv_heads} * head_dim; }
-  // Columns of the fused projection: q, k, v, then lambda (heads) and the write gate (1) if present.
+  // Columns of the fused projection: q, k, v, then lambda (heads) and the write gate (1) if
+  // present.
   int lambda_column() const { return coda ? static_cast<int>(q_width() + 2 * kv_width()) : -1; }
   int gate_column() const {
     return write_gate ? static_cast<int>(q_width() + 2 * kv_width()) + (coda ? heads : 0) : -1;

@@ -1,13 +1,13 @@
 #pragma once
 
+#include "kernels/codec.h"
+
 #include <cstdint>
 #include <map>
 #include <string>
 #include <string_view>
 #include <variant>
 #include <vector>
-
-#include "kernels/codec.h"
 
 namespace kvg {
 
@@ -16,12 +16,13 @@ namespace kvg {
 //   method    = retention [ "+" codec | "+window:" codec | "+bank:" codec ]...
 //   retention = name [ "(" key "=" value { "," key "=" value } ")" ]
 //   codec     = "f32" | "bf16" | "fp8" [ "(scale=unit|vector)" ]
-//             | "eden(" "bits=1..4" ["," "scale=unbiased|s1|ls|norm"] ["," "rotation=hdhd|hd|haar"] ... ")"
+//             | "eden(" "bits=1..4" ["," "scale=unbiased|s1|ls|norm"] ["," "rotation=hdhd|hd|haar"]
+//             ... ")"
 //
-// A bare codec stores everything that way; "window:" and "bank:" differ for the recent tokens and for what is
-// kept beyond them. Without a codec, bf16. Examples: "full", "sinks(sinks=4,window=380)",
-// "landmark(window=256,exact=64,summary=64)+bank:eden(bits=4)". "drive" is read as eden(bits=1) and
-// "turboquant_mse(bits=b)" as eden(bits=b,scale=s1).
+// A bare codec stores everything that way; "window:" and "bank:" differ for the recent tokens and
+// for what is kept beyond them. Without a codec, bf16. Examples: "full",
+// "sinks(sinks=4,window=380)", "landmark(window=256,exact=64,summary=64)+bank:eden(bits=4)".
+// "drive" is read as eden(bits=1) and "turboquant_mse(bits=b)" as eden(bits=b,scale=s1).
 using ArgumentValue = std::variant<int64_t, double, std::string>;
 
 // What one argument may be; a row of a policy's table of arguments.
@@ -50,7 +51,8 @@ struct Method {
 
   // Throws Error: unknown names come with the nearest known one, values with their range.
   static Method parse(std::string_view text);
-  // The one printed form, which parse() reads back to an equal method and which is the key of results.
+  // The one printed form, which parse() reads back to an equal method and which is the key of
+  // results.
   std::string canonical() const;
 };
 

@@ -1,12 +1,12 @@
 #pragma once
 
+#include "model/cache/policy.h"
+
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <span>
 #include <vector>
-
-#include "model/cache/policy.h"
 
 namespace kvg {
 
@@ -26,8 +26,8 @@ struct GenerateOptions {
   std::function<bool(std::span<const int32_t>)> stop;
 };
 
-// One sequence of a model under one method: what an evaluation task works with. Abstract so that tasks
-// can be tested against a fake.
+// One sequence of a model under one method: what an evaluation task works with. Abstract so that
+// tasks can be tested against a fake.
 class Sequence {
  public:
   virtual ~Sequence() = default;
@@ -37,7 +37,8 @@ class Sequence {
   // The same, and the NLL in nats of each token given everything before it; [tokens.size()].
   // Needs length() > 0: something (BOS) must predict the first one.
   virtual std::vector<double> score(std::span<const int32_t> tokens) = 0;
-  // Continues from the current state, which then holds every returned token but the last.
+  // Continues from the current state. An end-of-sequence token ends the answer and is not part of
+  // it. Afterwards the state holds the returned tokens, save possibly the last.
   virtual std::vector<int32_t> generate(const GenerateOptions& options) = 0;
   // Log-probabilities are not kept; the logits after the last token are: [vocab].
   virtual std::vector<float> logits() const = 0;

@@ -23,8 +23,8 @@ class Tokenizer {
   virtual int32_t eos() const = 0;  // -1: none
   virtual std::string hash() const = 0;
 
-  // A SentencePiece tokenizer.model or a llama2.c tokenizer.bin (recognised by its extension). Throws
-  // Error naming the file.
+  // A SentencePiece tokenizer.model or a llama2.c tokenizer.bin (recognised by its extension).
+  // Throws Error naming the file.
   static std::unique_ptr<Tokenizer> open(const std::filesystem::path& path);
 };
 

@@ -1,10 +1,10 @@
 #pragma once
 
-#include <memory>
-#include <vector>
-
 #include "kernels/ops.h"
 #include "model/checkpoint.h"
+
+#include <memory>
+#include <vector>
 
 namespace kvg {
 
@@ -25,15 +25,15 @@ struct LayerWeights {
 // A model's weights, converted to a set's own type and laid out for its operations.
 struct Weights {
   ModelConfig config;
-  Tensor embedding;  // [vocab, hidden]
+  Tensor embedding;   // [vocab, hidden]
   Tensor final_norm;  // [hidden]
   Tensor head;        // [vocab, hidden]; the embedding itself when tied
   std::vector<LayerWeights> layers;
   std::vector<std::unique_ptr<Buffer>> memory;
   std::vector<std::vector<double>> host_memory;
 
-  // Checks every tensor's presence and shape and that no value is NaN or infinite; throws Error naming
-  // file, tensor, found and expected. Throws Error when the weights do not fit in memory.
+  // Checks every tensor's presence and shape and that no value is NaN or infinite; throws Error
+  // naming file, tensor, found and expected. Throws Error when the weights do not fit in memory.
   static Weights load(const Checkpoint& checkpoint, Ops& ops);
 };
 

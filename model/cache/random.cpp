@@ -1,0 +1,195 @@
+#include "model/cache/random.h"
+
+#include "base/random.h"
+#include "model/cache/grid.h"
+#include "model/cache/ring.h"
+
+#include <algorithm>
+
+namespace kvg {
+
+namespace {
+
+struct RandomShape {
+  EvictionGrid grid;
+  int64_t bank = 0;
+  uint64_t seed = 0;
+};
+
+// One token on its way from the window's codec to the bank's, in the set's own type.
+class TokenScratch {
+ public:
+  TokenScratch(Ops& ops, int kv_heads, int head_dim)
+      : memory_(ops.allocate(2 * dtype_size(ops.activation()) * static_cast<size_t>(kv_heads) *
+                             static_cast<size_t>(head_dim))) {
+    auto* base = static_cast<uint8_t*>(memory_->data());
+    k_ = Tensor(base, ops.activation(), ops.device(), {1, kv_heads, head_dim});
+    v_ = Tensor(base + k_.bytes(), ops.activation(), ops.device(), {1, kv_heads, head_dim});
+  }
+  void move(Ops& ops, int layer, const SlotStore& from, int64_t from_slot, const SlotStore& to,
+            int64_t to_slot) const {
+    ops.load({k_, v_, layer, from, from_slot});
+    ops.store({k_, v_, layer, to, to_slot});
+  }
+
+ private:
+  std::unique_ptr<Buffer> memory_;
+  Tensor k_, v_;
+};
+
+class RandomCache : public LayerCache {
+ public:
+  RandomCache(Ops& ops, SlotBuffer bank, Ring ring, const CacheGeometry& geometry, int layer,
+              const RandomShape& shape)
+      : bank_(std::move(bank)),
+        ring_(std::move(ring)),
+        scratch_(ops, geometry.kv_heads, geometry.head_dim),
+        geometry_(geometry),
+        layer_(layer),
+        shape_(shape) {}
+
+  void absorb(Ops& ops, const AbsorbInput& input, std::vector<AttentionBlock>* blocks) override {
+    const int64_t n = input.k.size(0);
+    const int64_t first = input.first_position;
+    const int64_t end = first + n;
+    evict_before(ops, shape_.grid.begin(first));
+    const AttentionGroup recent = ring_.append(ops, layer_, input.k, input.v, first);
+    for (int64_t t = first; t < end;) {
+      const int64_t next = std::min(end, shape_.grid.segment_end(t));
+      evict_before(ops, shape_.grid.begin(t));
+      AttentionBlock block{input.row_begin + (t - first), next - t, t, {}};
+      add_bank(ops, /*changes_later=*/next < end, &block);
+      add_recent(recent, t, next, &block);
+      blocks->push_back(std::move(block));
+      t = next;
+    }
+  }
+
+  void commit(Ops& ops) override {
+    ring_.settle(ops);
+    snapshots_.clear();
+  }
+
+  CacheBytes bytes() const override {
+    CacheBytes bytes = ring_.bytes();
+    bytes += bank_.bytes();
+    return bytes;
+  }
+
+  std::unique_ptr<LayerCache> clone(Ops& ops) const override {
+    auto copy = std::make_unique<RandomCache>(ops, bank_.clone(ops), ring_.clone(ops), geometry_,
+                                              layer_, shape_);
+    copy->evicted_ = evicted_;
+    return copy;
+  }
+
+ private:
+  void evict_before(Ops& ops, int64_t position) {
+    for (; evicted_ < position; ++evicted_) {
+      int64_t slot = evicted_;
+      if (slot >= shape_.bank) {
+        Random random(mix_seed({shape_.seed, name_seed("random policy"),
+                                static_cast<uint64_t>(layer_), static_cast<uint64_t>(evicted_)}));
+        slot = static_cast<int64_t>(random.below(static_cast<uint64_t>(evicted_) + 1));
+      }
+      if (slot >= shape_.bank) continue;
+      const int64_t from = ring_.slot_of(evicted_);
+      if (bank_.codec()->spec() == ring_.buffer().codec()->spec()) {
+        bank_.copy_slots(ops, ring_.buffer(), from, slot, 1);
+      } else {
+        scratch_.move(ops, layer_, ring_.buffer().store(), from, bank_.store(), slot);
+      }
+    }
+  }
+
+  void add_bank(Ops& ops, bool changes_later, AttentionBlock* block) {
+    AttentionGroup group;
+    group.count = std::min(evicted_, shape_.bank);
+    if (group.count == 0) return;
+    if (changes_later) {
+      snapshots_.push_back(bank_.clone(ops));
+      group.store = snapshots_.back().store();
+    } else {
+      group.store = bank_.store();
+    }
+    block->groups.push_back(group);
+  }
+
+  // The part of the call's recent tokens that positions [begin, end) may read.
+  void add_recent(const AttentionGroup& recent, int64_t begin, int64_t end, AttentionBlock* block) {
+    AttentionGroup group = recent;
+    group.first_position = shape_.grid.begin(begin);
+    group.first_slot =
+        (recent.first_slot + group.first_position - recent.first_position) % recent.store.capacity;
+    group.count = end - group.first_position;
+    block->groups.push_back(group);
+  }
+
+  SlotBuffer bank_;
+  Ring ring_;
+  TokenScratch scratch_;
+  std::vector<SlotBuffer> snapshots_;
+  CacheGeometry geometry_;
+  int layer_;
+  RandomShape shape_;
+  int64_t evicted_ = 0;  // tokens [0, evicted_) have left the window
+};
+
+class RandomPolicy : public Policy {
+ public:
+  RandomPolicy(const Method& method, const RandomShape& shape)
+      : window_codec_(method.window_codec), bank_codec_(method.bank_codec), shape_(shape) {}
+
+  int64_t slots(int64_t) const override { return shape_.grid.window + shape_.bank; }
+
+  CacheBytes bytes_per_layer(const CacheGeometry& geometry, int64_t) const override {
+    CacheBytes bytes = SlotBuffer::bytes_for(*Codec::make(window_codec_, geometry.head_dim),
+                                             geometry.kv_heads, shape_.grid.window);
+    bytes += SlotBuffer::bytes_for(*Codec::make(bank_codec_, geometry.head_dim), geometry.kv_heads,
+                                   shape_.bank);
+    return bytes;
+  }
+
+  std::unique_ptr<LayerCache> make_layer(Ops& ops, const CacheGeometry& geometry, int layer,
+                                         int64_t) const override {
+    SlotBuffer bank(ops, Codec::make(bank_codec_, geometry.head_dim), geometry.kv_heads,
+                    shape_.bank);
+    Ring ring(ops, Codec::make(window_codec_, geometry.head_dim), geometry.kv_heads,
+              shape_.grid.window);
+    return std::make_unique<RandomCache>(ops, std::move(bank), std::move(ring), geometry, layer,
+                                         shape_);
+  }
+
+ private:
+  CodecSpec window_codec_;
+  CodecSpec bank_codec_;
+  RandomShape shape_;
+};
+
+}  // namespace
+
+std::vector<ArgumentSpec> random_arguments() {
+  return {
+      {"window",
+       int64_t{256},
+       1,
+       1 << 24,
+       {},
+       "recent tokens kept, the current one included",
+       true},
+      {"bank", int64_t{128}, 1, 1 << 24, {}, "older tokens kept, drawn at random", true},
+      {"block", int64_t{16}, 1, 1 << 24, {}, "tokens evicted at a time", false},
+      {"seed", int64_t{0}, 0, 0x7fffffff, {}, "of the draw", false},
+  };
+}
+
+std::unique_ptr<Policy> make_random(const Method& method) {
+  const RetentionSpec& spec = method.retention;
+  RandomShape shape;
+  shape.grid = {spec.integer("window"), std::min(spec.integer("block"), spec.integer("window"))};
+  shape.bank = spec.integer("bank");
+  shape.seed = static_cast<uint64_t>(spec.integer("seed"));
+  return std::make_unique<RandomPolicy>(method, shape);
+}
+
+}  // namespace kvg

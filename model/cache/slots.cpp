@@ -1,0 +1,91 @@
+#include "model/cache/slots.h"
+
+#include <algorithm>
+
+namespace kvg {
+
+namespace {
+
+// Offsets of the four arrays in one allocation, each aligned to 64 bytes.
+struct Layout {
+  size_t v_codes, k_scales, v_scales, total;
+};
+
+size_t aligned(size_t bytes) { return (bytes + 63) / 64 * 64; }
+
+Layout layout_of(const Codec& codec, int kv_heads, int64_t capacity) {
+  const auto slots = static_cast<size_t>(kv_heads * capacity);
+  const size_t codes = aligned(slots * static_cast<size_t>(codec.code_bytes()));
+  const size_t scales = aligned(slots * static_cast<size_t>(codec.scale_bytes()));
+  return {codes, 2 * codes, 2 * codes + scales, 2 * codes + 2 * scales};
+}
+
+}  // namespace
+
+SlotBuffer::SlotBuffer(Ops& ops, SharedCodec codec, int kv_heads, int64_t capacity)
+    : codec_(std::move(codec)), kv_heads_(kv_heads), capacity_(capacity) {
+  KVG_CHECK(kv_heads > 0 && capacity >= 0, "slot buffer shape");
+  memory_ = ops.allocate(layout_of(*codec_, kv_heads, capacity).total);
+}
+
+SlotStore SlotBuffer::store() const {
+  KVG_CHECK(codec_ != nullptr, "an empty slot buffer has no store");
+  const Layout layout = layout_of(*codec_, kv_heads_, capacity_);
+  auto* base = static_cast<uint8_t*>(memory_->data());
+  SlotStore store;
+  store.k_codec = codec_.get();
+  store.v_codec = codec_.get();
+  store.capacity = capacity_;
+  store.k_codes = base;
+  store.v_codes = base + layout.v_codes;
+  if (codec_->scale_bytes() > 0) {
+    store.k_scales = reinterpret_cast<uint16_t*>(base + layout.k_scales);
+    store.v_scales = reinterpret_cast<uint16_t*>(base + layout.v_scales);
+  }
+  return store;
+}
+
+void SlotBuffer::copy_slots(Ops& ops, const SlotBuffer& from, int64_t from_slot, int64_t to_slot,
+                            int64_t count) {
+  KVG_CHECK(codec_->spec() == from.codec_->spec(), "slots are copied between equal codecs");
+  KVG_CHECK(count <= capacity_ && count <= from.capacity_, "more slots than there are");
+  const SlotStore to = store();
+  const SlotStore source = from.store();
+  const auto copy_array = [&](uint8_t* to_array, const uint8_t* from_array, int64_t width,
+                              int64_t i, int64_t run) {
+    for (int64_t head = 0; head < kv_heads_; ++head) {
+      const int64_t to_index = head * capacity_ + (to_slot + i) % capacity_;
+      const int64_t from_index = head * from.capacity_ + (from_slot + i) % from.capacity_;
+      ops.copy(to_array + to_index * width, from_array + from_index * width,
+               static_cast<size_t>(run * width));
+    }
+  };
+  const auto bytes_of = [](uint16_t* scales) { return reinterpret_cast<uint8_t*>(scales); };
+  for (int64_t i = 0; i < count;) {
+    const int64_t run = std::min({count - i, capacity_ - (to_slot + i) % capacity_,
+                                  from.capacity_ - (from_slot + i) % from.capacity_});
+    copy_array(to.k_codes, source.k_codes, codec_->code_bytes(), i, run);
+    copy_array(to.v_codes, source.v_codes, codec_->code_bytes(), i, run);
+    if (codec_->scale_bytes() > 0) {
+      copy_array(bytes_of(to.k_scales), bytes_of(source.k_scales), 2, i, run);
+      copy_array(bytes_of(to.v_scales), bytes_of(source.v_scales), 2, i, run);
+    }
+    i += run;
+  }
+}
+
+SlotBuffer SlotBuffer::clone(Ops& ops) const {
+  SlotBuffer copy(ops, codec_, kv_heads_, capacity_);
+  ops.copy(copy.memory_->data(), memory_->data(), layout_of(*codec_, kv_heads_, capacity_).total);
+  return copy;
+}
+
+CacheBytes SlotBuffer::bytes_for(const Codec& codec, int kv_heads, int64_t capacity) {
+  CacheBytes bytes;
+  bytes.keys = kv_heads * capacity * codec.code_bytes();
+  bytes.values = bytes.keys;
+  bytes.scales = 2 * kv_heads * capacity * codec.scale_bytes();
+  return bytes;
+}
+
+}  // namespace kvg

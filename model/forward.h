@@ -1,0 +1,76 @@
+#pragma once
+
+#include "kernels/ops.h"
+#include "model/cache/policy.h"
+#include "model/weights.h"
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+namespace kvg {
+
+// The caches of all layers of one sequence, and how far it has come.
+struct SequenceState {
+  std::vector<std::unique_ptr<LayerCache>> layers;
+  int64_t length = 0;
+
+  CacheBytes bytes() const;
+};
+
+// New tokens of one sequence in a batch.
+struct SequenceInput {
+  SequenceState* state = nullptr;
+  std::span<const int32_t> tokens;
+};
+
+// The forward pass, written once against the operations. All buffers are planned at construction
+// for at most `max_rows` new tokens a call; a call takes any batch of sequences of different
+// lengths, packed.
+class Forward {
+ public:
+  // `policy` only decides the frames of the queries; the caches come with the sequences. Throws
+  // Error when the buffers do not fit in memory.
+  Forward(const Weights& weights, const Policy& policy, Ops& ops, int64_t max_rows);
+
+  int64_t max_rows() const { return max_rows_; }
+
+  // Runs all layers: caches take the tokens in, states advance. Returns the final hidden state of
+  // every new token, normalised: [rows, hidden], valid until the next call.
+  Tensor run(std::span<const SequenceInput> inputs);
+
+  // Logits of rows [begin, begin + count) of run()'s result: [count, vocab], valid until the next
+  // call of logits(). count is at most logits_rows().
+  Tensor logits(const Tensor& hidden, int64_t begin, int64_t count);
+  int64_t logits_rows() const { return logits_rows_; }
+
+  // NLL of targets[i] given row begin + i, in nats; any number of rows.
+  std::vector<double> nll(const Tensor& hidden, int64_t begin, std::span<const int32_t> targets);
+
+ private:
+  Tensor view(size_t offset, DType dtype, std::initializer_list<int64_t> shape) const;
+  void place(std::span<const SequenceInput> inputs, int64_t rows);
+  void attention(const LayerWeights& layer, int index, std::span<const SequenceInput> inputs,
+                 int64_t rows);
+  void feed_forward(const LayerWeights& layer, int64_t rows);
+
+  const Weights& weights_;
+  const Policy& policy_;
+  Ops& ops_;
+  int64_t max_rows_;
+  int64_t logits_rows_;
+  int frames_;
+  std::unique_ptr<Buffer> memory_;
+  // Byte offsets into memory_.
+  struct Plan {
+    size_t tokens, positions, bank_positions, x, normed, fused, q, k, v, lambda, gate, mixed, delta,
+        gate_up, hidden, logits, targets, nll;
+  } plan_{};
+  std::vector<AttentionBlock> blocks_;
+  std::vector<int32_t> host_tokens_;
+  std::vector<int64_t> host_positions_;
+  std::vector<int64_t> host_bank_positions_;
+};
+
+}  // namespace kvg

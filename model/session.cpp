@@ -1,0 +1,250 @@
+#include "model/session.h"
+
+#include "base/memory.h"
+#include "model/forward.h"
+#include "model/sampling.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+namespace kvg {
+
+struct Session::Engine {
+  Engine(const Weights& weights_, Ops& ops_, Method method_, SessionOptions options_)
+      : weights(weights_),
+        ops(ops_),
+        method(std::move(method_)),
+        options(options_),
+        policy(make_policy(method)),
+        geometry(cache_geometry(weights_.config)) {
+    if (options.chunk < 1 || options.max_tokens < 1) {
+      throw Error("session", options.chunk < 1 ? "chunk" : "context",
+                  std::to_string(options.chunk < 1 ? options.chunk : options.max_tokens),
+                  "1 or more");
+    }
+    const int64_t cache =
+        policy->bytes_per_layer(geometry, options.max_tokens).total() * geometry.layers;
+    require_memory(
+        "cache of " + std::to_string(options.max_tokens) + " tokens, method " + method.canonical(),
+        static_cast<uint64_t>(cache));
+    forward = std::make_unique<Forward>(weights, *policy, ops,
+                                        std::min(options.chunk, options.max_tokens));
+  }
+
+  SequenceState start() {
+    SequenceState state;
+    for (int64_t l = 0; l < geometry.layers; ++l) {
+      state.layers.push_back(
+          policy->make_layer(ops, geometry, static_cast<int>(l), options.max_tokens));
+    }
+    return state;
+  }
+
+  void check_context(int64_t tokens) const {
+    if (tokens > options.max_tokens) {
+      throw Error("context", "tokens", std::to_string(tokens),
+                  "at most " + std::to_string(options.max_tokens) + " (raise --context)");
+    }
+  }
+
+  // Runs at most `chunk` tokens of one sequence.
+  Tensor run(SequenceState& state, std::span<const int32_t> tokens) {
+    check_context(state.length + std::ssize(tokens));
+    const std::array<SequenceInput, 1> inputs = {{{&state, tokens}}};
+    return forward->run(inputs);
+  }
+
+  std::vector<double> logits_of(const Tensor& hidden, int64_t row) {
+    const Tensor logits = forward->logits(hidden, row, 1);
+    const auto n = static_cast<size_t>(logits.elements());
+    if (logits.dtype == DType::f64) {
+      std::vector<double> values(n);
+      ops.copy(values.data(), logits.data, logits.bytes());
+      return values;
+    }
+    KVG_CHECK(logits.dtype == DType::f32, "logits are f32 or f64");
+    std::vector<float> values(n);
+    ops.copy(values.data(), logits.data, logits.bytes());
+    return {values.begin(), values.end()};
+  }
+
+  const Weights& weights;
+  Ops& ops;
+  Method method;
+  SessionOptions options;
+  std::unique_ptr<Policy> policy;
+  CacheGeometry geometry;
+  std::unique_ptr<Forward> forward;
+};
+
+namespace {
+
+double negative_log_likelihood(const std::vector<double>& logits, int32_t target) {
+  const double largest = *std::max_element(logits.begin(), logits.end());
+  double sum = 0;
+  for (const double logit : logits) sum += std::exp(logit - largest);
+  return largest + std::log(sum) - logits[static_cast<size_t>(target)];
+}
+
+bool is_eos(const ModelConfig& config, int32_t token) {
+  return std::find(config.eos.begin(), config.eos.end(), token) != config.eos.end();
+}
+
+int32_t choose(const std::vector<double>& logits, const Sampling& sampling, int64_t position) {
+  const std::vector<float> narrow(logits.begin(), logits.end());
+  return sample_token(narrow, sampling, position);
+}
+
+class ModelSequence : public Sequence {
+ public:
+  ModelSequence(Session::Engine& engine, SequenceState state)
+      : engine_(engine), state_(std::move(state)) {}
+
+  void append(std::span<const int32_t> tokens) override {
+    while (!tokens.empty()) {
+      const std::span<const int32_t> chunk = take(tokens);
+      const Tensor hidden = engine_.run(state_, chunk);
+      if (tokens.empty()) logits_ = engine_.logits_of(hidden, std::ssize(chunk) - 1);
+    }
+  }
+
+  std::vector<double> score(std::span<const int32_t> tokens) override {
+    KVG_CHECK(!logits_.empty(), "score() needs a token to predict from");
+    std::vector<double> result;
+    while (!tokens.empty()) {
+      const std::span<const int32_t> chunk = take(tokens);
+      result.push_back(negative_log_likelihood(logits_, chunk[0]));
+      const Tensor hidden = engine_.run(state_, chunk);
+      const std::vector<double> rest = engine_.forward->nll(hidden, 0, chunk.subspan(1));
+      result.insert(result.end(), rest.begin(), rest.end());
+      logits_ = engine_.logits_of(hidden, std::ssize(chunk) - 1);
+    }
+    return result;
+  }
+
+  std::vector<int32_t> generate(const GenerateOptions& options) override {
+    KVG_CHECK(!logits_.empty(), "generate() needs a token to continue from");
+    std::vector<int32_t> tokens;
+    while (std::ssize(tokens) < options.max_tokens) {
+      const int32_t token = choose(logits_, options.sampling, state_.length);
+      if (options.stop_at_eos && is_eos(engine_.weights.config, token)) break;
+      tokens.push_back(token);
+      if (options.stop && options.stop(tokens)) break;
+      if (std::ssize(tokens) < options.max_tokens) append({&token, 1});
+    }
+    return tokens;
+  }
+
+  std::vector<float> logits() const override { return {logits_.begin(), logits_.end()}; }
+
+  std::unique_ptr<Sequence> clone() const override {
+    SequenceState copy;
+    copy.length = state_.length;
+    for (const auto& layer : state_.layers) copy.layers.push_back(layer->clone(engine_.ops));
+    auto sequence = std::make_unique<ModelSequence>(engine_, std::move(copy));
+    sequence->logits_ = logits_;
+    return sequence;
+  }
+
+  int64_t length() const override { return state_.length; }
+  CacheBytes bytes() const override { return state_.bytes(); }
+
+ private:
+  std::span<const int32_t> take(std::span<const int32_t>& tokens) const {
+    const size_t n = std::min(tokens.size(), static_cast<size_t>(engine_.forward->max_rows()));
+    const std::span<const int32_t> chunk = tokens.first(n);
+    tokens = tokens.subspan(n);
+    return chunk;
+  }
+
+  Session::Engine& engine_;
+  SequenceState state_;
+  std::vector<double> logits_;  // after the last token
+};
+
+// One member of a batch that is being generated.
+struct BatchMember {
+  SequenceState state;
+  std::span<const int32_t> prompt;
+  std::vector<int32_t> output;
+  bool done = false;
+};
+
+}  // namespace
+
+Session::Session(const Weights& weights, Ops& ops, Method method, SessionOptions options)
+    : engine_(std::make_unique<Engine>(weights, ops, std::move(method), options)) {}
+
+Session::~Session() = default;
+
+std::unique_ptr<Sequence> Session::start() const {
+  return std::make_unique<ModelSequence>(*engine_, engine_->start());
+}
+
+std::string Session::method() const { return engine_->method.canonical(); }
+
+CacheBytes Session::bytes_at(int64_t tokens) const {
+  CacheBytes bytes;
+  const CacheBytes layer = engine_->policy->bytes_per_layer(engine_->geometry, tokens);
+  for (int64_t l = 0; l < engine_->geometry.layers; ++l) bytes += layer;
+  return bytes;
+}
+
+std::vector<std::vector<int32_t>> Session::generate_batch(
+    const std::vector<std::vector<int32_t>>& prompts, const GenerateOptions& options) const {
+  std::vector<BatchMember> members(prompts.size());
+  for (size_t i = 0; i < prompts.size(); ++i) {
+    KVG_CHECK(!prompts[i].empty(), "a prompt needs a token");
+    engine_->check_context(std::ssize(prompts[i]) + options.max_tokens);
+    members[i].state = engine_->start();
+    members[i].prompt = prompts[i];
+  }
+  std::vector<SequenceInput> inputs;
+  std::vector<BatchMember*> fed;
+  while (true) {
+    // Every member still at work contributes the next piece of its prompt, or its last token.
+    inputs.clear();
+    fed.clear();
+    int64_t room = engine_->forward->max_rows();
+    for (BatchMember& member : members) {
+      if (member.done || room == 0) continue;
+      std::span<const int32_t> next = member.prompt;
+      if (next.empty()) {
+        next = std::span(member.output).last(1);
+      } else {
+        next = next.first(std::min(next.size(), static_cast<size_t>(room)));
+        member.prompt = member.prompt.subspan(next.size());
+      }
+      room -= std::ssize(next);
+      inputs.push_back({&member.state, next});
+      fed.push_back(&member);
+    }
+    if (inputs.empty()) break;
+    const Tensor hidden = engine_->forward->run(inputs);
+    int64_t row = 0;
+    for (size_t i = 0; i < fed.size(); ++i) {
+      row += std::ssize(inputs[i].tokens);
+      BatchMember& member = *fed[i];
+      if (!member.prompt.empty()) continue;
+      const int32_t token =
+          choose(engine_->logits_of(hidden, row - 1), options.sampling, member.state.length);
+      if (options.stop_at_eos && is_eos(engine_->weights.config, token)) {
+        member.done = true;
+        continue;
+      }
+      member.output.push_back(token);
+      member.done = std::ssize(member.output) >= options.max_tokens ||
+                    (options.stop && options.stop(member.output));
+    }
+  }
+  std::vector<std::vector<int32_t>> outputs;
+  for (BatchMember& member : members) outputs.push_back(std::move(member.output));
+  return outputs;
+}
+
+CacheGeometry cache_geometry(const ModelConfig& config) {
+  return {config.layers, config.heads, config.kv_heads, config.head_dim, config.rope.half_split};
+}
+
+}  // namespace kvg
