@@ -60,17 +60,16 @@ constexpr std::array<float, 256> kE4m3Table = make_e4m3_table();
 float e4m3_to_float(uint8_t bits) { return kE4m3Table[bits]; }
 
 uint8_t float_to_e4m3(float value) {
-  const uint8_t sign = std::signbit(value) ? 0x80 : 0;
-  if (std::isnan(value)) return static_cast<uint8_t>(sign | 0x7f);
+  const auto sign = static_cast<uint8_t>(std::bit_cast<uint32_t>(value) >> 24 & 0x80u);
+  if (std::isnan(value)) return sign | 0x7fu;
   const float magnitude = std::min(std::fabs(value), kE4m3Max);
-  int exponent = 0;
-  std::frexp(magnitude, &exponent);  // magnitude = m * 2^exponent, m in [0.5, 1)
-  const int unit = std::max(exponent - 1, -6) - 3;
-  const auto steps = static_cast<int>(std::nearbyint(std::ldexp(magnitude, -unit)));  // ties to even
-  // `steps` counts units in the last place: 8..16 at normal exponents, 0..8 below them. The carry into
-  // the next exponent falls out of the addition.
-  const int code = ((unit + 9) << 3) + steps;
-  return static_cast<uint8_t>(sign | std::min(code, 0x7e));
+  if (magnitude < 0x1.0p-6f) {  // subnormal: one unit is 2^-9, the last place of numbers near 2^14
+    const float shifted = magnitude + 0x1.0p14f;
+    return static_cast<uint8_t>(sign | (std::bit_cast<uint32_t>(shifted) - 0x46800000u));
+  }
+  const uint32_t bits = std::bit_cast<uint32_t>(magnitude);
+  const uint32_t rounded = bits + 0x7ffffu + (bits >> 20 & 1u);  // ties to even; may carry upwards
+  return static_cast<uint8_t>(sign | ((rounded >> 20) - (120u << 3)));
 }
 
 }  // namespace kvg

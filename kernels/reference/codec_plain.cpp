@@ -1,0 +1,151 @@
+#include "kernels/reference/codec_plain.h"
+
+#include "base/error.h"
+#include "kernels/dtype.h"
+#include "kernels/reference/codec_scale.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstring>
+
+namespace kvg {
+namespace {
+
+// One element type, fixed size, no scale. Storage::put and ::get convert one coordinate.
+template <typename Storage>
+class ElementCodec final : public Codec {
+ public:
+  using Word = typename Storage::Word;
+
+  ElementCodec(const CodecSpec& spec, int head_dim) : Codec(spec, head_dim) {}
+
+  int64_t code_bytes() const override { return head_dim() * static_cast<int64_t>(sizeof(Word)); }
+  int64_t scale_bytes() const override { return 0; }
+  bool rotates() const override { return false; }
+
+  void encode(const CodecSite&, const float* x, int64_t n, uint8_t* codes,
+              uint16_t*) const override {
+    put(x, n, codes);
+  }
+  void encode(const CodecSite&, const double* x, int64_t n, uint8_t* codes,
+              uint16_t*) const override {
+    put(x, n, codes);
+  }
+  void decode(const uint8_t* codes, const uint16_t*, int64_t n, float* out) const override {
+    get(codes, n, out);
+  }
+  void decode(const uint8_t* codes, const uint16_t*, int64_t n, double* out) const override {
+    get(codes, n, out);
+  }
+  void to_frame(const CodecSite&, float*, int64_t) const override {}
+  void to_frame(const CodecSite&, double*, int64_t) const override {}
+  void from_frame(const CodecSite&, float*, int64_t) const override {}
+  void from_frame(const CodecSite&, double*, int64_t) const override {}
+
+ private:
+  // Codes may lie at any address, hence memcpy.
+  template <typename T>
+  void put(const T* x, int64_t n, uint8_t* codes) const {
+    const auto count = static_cast<size_t>(n * head_dim());
+    for (size_t i = 0; i < count; ++i) {
+      const Word word = Storage::put(static_cast<float>(x[i]));
+      std::memcpy(codes + i * sizeof(Word), &word, sizeof(Word));
+    }
+  }
+  template <typename T>
+  void get(const uint8_t* codes, int64_t n, T* out) const {
+    const auto count = static_cast<size_t>(n * head_dim());
+    for (size_t i = 0; i < count; ++i) {
+      Word word;
+      std::memcpy(&word, codes + i * sizeof(Word), sizeof(Word));
+      out[i] = Storage::get(word);
+    }
+  }
+};
+
+struct F32Storage {
+  using Word = float;
+  static float put(float x) { return x; }
+  static float get(float word) { return word; }
+};
+
+struct Bf16Storage {
+  using Word = uint16_t;
+  static uint16_t put(float x) { return float_to_bf16(x); }
+  static float get(uint16_t word) { return bf16_to_float(word); }
+};
+
+class Fp8Codec final : public Codec {
+ public:
+  Fp8Codec(const CodecSpec& spec, int head_dim)
+      : Codec(spec, head_dim), scaled_(spec.fp8_scale == Fp8Scale::vector) {
+    for (size_t i = 0; i < values_.size(); ++i) values_[i] = e4m3_to_float(static_cast<uint8_t>(i));
+  }
+
+  int64_t code_bytes() const override { return head_dim(); }
+  int64_t scale_bytes() const override { return scaled_ ? 2 : 0; }
+  bool rotates() const override { return false; }
+
+  void encode(const CodecSite&, const float* x, int64_t n, uint8_t* codes,
+              uint16_t* scales) const override {
+    put(x, n, codes, scales);
+  }
+  void encode(const CodecSite&, const double* x, int64_t n, uint8_t* codes,
+              uint16_t* scales) const override {
+    put(x, n, codes, scales);
+  }
+  void decode(const uint8_t* codes, const uint16_t* scales, int64_t n, float* out) const override {
+    get(codes, scales, n, out);
+  }
+  void decode(const uint8_t* codes, const uint16_t* scales, int64_t n, double* out) const override {
+    get(codes, scales, n, out);
+  }
+  void to_frame(const CodecSite&, float*, int64_t) const override {}
+  void to_frame(const CodecSite&, double*, int64_t) const override {}
+  void from_frame(const CodecSite&, float*, int64_t) const override {}
+  void from_frame(const CodecSite&, double*, int64_t) const override {}
+
+ private:
+  template <typename T>
+  void put(const T* x, int64_t n, uint8_t* codes, uint16_t* scales) const {
+    const int d = head_dim();
+    for (int64_t v = 0; v < n; ++v, x += d, codes += d) {
+      T scale = 1;
+      if (scaled_) {
+        T absmax = 0;
+        for (int j = 0; j < d; ++j) absmax = std::max(absmax, std::fabs(x[j]));  // skips NaN
+        scales[v] = f16_scale_above(static_cast<double>(absmax) / double{kE4m3Max});
+        scale = absmax > 0 ? static_cast<T>(f16_to_float(scales[v])) : T{1};
+      }
+      for (int j = 0; j < d; ++j) codes[j] = float_to_e4m3(static_cast<float>(x[j] / scale));
+    }
+  }
+  template <typename T>
+  void get(const uint8_t* codes, const uint16_t* scales, int64_t n, T* out) const {
+    const int d = head_dim();
+    for (int64_t v = 0; v < n; ++v, codes += d, out += d) {
+      const T scale = scaled_ ? static_cast<T>(f16_to_float(scales[v])) : T{1};
+      for (int j = 0; j < d; ++j) out[j] = scale * static_cast<T>(values_[codes[j]]);
+    }
+  }
+
+  bool scaled_;
+  std::array<float, 256> values_;
+};
+
+}  // namespace
+
+std::unique_ptr<Codec> make_f32_codec(const CodecSpec& spec, int head_dim) {
+  return std::make_unique<ElementCodec<F32Storage>>(spec, head_dim);
+}
+
+std::unique_ptr<Codec> make_bf16_codec(const CodecSpec& spec, int head_dim) {
+  return std::make_unique<ElementCodec<Bf16Storage>>(spec, head_dim);
+}
+
+std::unique_ptr<Codec> make_fp8_codec(const CodecSpec& spec, int head_dim) {
+  return std::make_unique<Fp8Codec>(spec, head_dim);
+}
+
+}  // namespace kvg

@@ -1,0 +1,23 @@
+#pragma once
+
+#include "kernels/codec.h"
+
+namespace kvg {
+
+// Codecs that store every coordinate by itself and do not rotate. A double is rounded to float
+// first.
+//
+// f32, bf16: NaN and infinity are kept. fp8: NaN is kept, what lies beyond +-448 * scale saturates.
+
+// 4 B a coordinate; exact for float.
+std::unique_ptr<Codec> make_f32_codec(const CodecSpec& spec, int head_dim);
+
+// 2 B a coordinate, rounded to nearest even.
+std::unique_ptr<Codec> make_bf16_codec(const CodecSpec& spec, int head_dim);
+
+// 1 B a coordinate, e4m3. Fp8Scale::vector adds one fp16 scale, absmax/448 rounded up so that
+// nothing is clipped; it is at least the smallest fp16, so that tiny vectors survive, and at most
+// the largest. The scale of a zero vector is 0.
+std::unique_ptr<Codec> make_fp8_codec(const CodecSpec& spec, int head_dim);
+
+}  // namespace kvg

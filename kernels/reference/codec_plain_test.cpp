@@ -1,0 +1,182 @@
+#include "base/error.h"
+#include "base/random.h"
+#include "kernels/codec.h"
+#include "kernels/dtype.h"
+
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+namespace kvg {
+namespace {
+
+constexpr CodecSite kSite{3, 1, true};
+
+template <typename T>
+std::vector<T> normals(int64_t count, uint64_t seed, double sigma = 1.0) {
+  Random random(seed);
+  std::vector<T> x(static_cast<size_t>(count));
+  for (T& value : x) value = static_cast<T>(sigma * random.normal());
+  return x;
+}
+
+template <typename T>
+std::vector<T> round_trip(const Codec& codec, const std::vector<T>& x,
+                          std::vector<uint16_t>* scales_out = nullptr) {
+  const auto n = static_cast<int64_t>(x.size()) / codec.head_dim();
+  std::vector<uint8_t> codes(static_cast<size_t>(n * codec.code_bytes()));
+  std::vector<uint16_t> scales(static_cast<size_t>(n));
+  uint16_t* const stored = codec.scale_bytes() == 0 ? nullptr : scales.data();
+  codec.encode(kSite, x.data(), n, codes.data(), stored);
+  std::vector<T> out(x.size());
+  codec.decode(codes.data(), stored, n, out.data());
+  if (scales_out != nullptr) *scales_out = scales;
+  return out;
+}
+
+template <typename T>
+double relative_mse(const std::vector<T>& x, const std::vector<T>& decoded) {
+  double error = 0;
+  double energy = 0;
+  for (size_t i = 0; i < x.size(); ++i) {
+    const double difference = static_cast<double>(decoded[i]) - static_cast<double>(x[i]);
+    error += difference * difference;
+    energy += static_cast<double>(x[i]) * static_cast<double>(x[i]);
+  }
+  return error / energy;
+}
+
+TEST(PlainCodec, SizesOfAVector) {
+  const auto f32 = Codec::make({.kind = CodecKind::f32}, 128);
+  const auto bf16 = Codec::make({.kind = CodecKind::bf16}, 128);
+  const auto unit = Codec::make({.kind = CodecKind::fp8}, 128);
+  const auto vector = Codec::make({.kind = CodecKind::fp8, .fp8_scale = Fp8Scale::vector}, 128);
+  EXPECT_EQ(f32->code_bytes(), 512);
+  EXPECT_EQ(bf16->code_bytes(), 256);
+  EXPECT_EQ(unit->code_bytes(), 128);
+  EXPECT_EQ(vector->code_bytes(), 128);
+  EXPECT_EQ(f32->scale_bytes() + bf16->scale_bytes() + unit->scale_bytes(), 0);
+  EXPECT_EQ(vector->scale_bytes(), 2);
+}
+
+TEST(PlainCodec, RefusesAnEmptyHead) {
+  EXPECT_THROW(Codec::make({.kind = CodecKind::bf16}, 0), Error);
+  EXPECT_THROW(Codec::make({.kind = CodecKind::fp8}, -8), Error);
+}
+
+TEST(PlainCodec, FrameIsTheIdentity) {
+  for (const CodecKind kind : {CodecKind::f32, CodecKind::bf16, CodecKind::fp8}) {
+    const auto codec = Codec::make({.kind = kind}, 24);
+    const std::vector<double> x = normals<double>(24 * 3, 1);
+    std::vector<double> y = x;
+    codec->to_frame(kSite, y.data(), 3);
+    codec->from_frame(kSite, y.data(), 3);
+    EXPECT_EQ(x, y);
+    EXPECT_FALSE(codec->rotates());
+  }
+}
+
+TEST(PlainCodec, F32IsExact) {
+  const auto codec = Codec::make({.kind = CodecKind::f32}, 10);
+  std::vector<float> x = normals<float>(10 * 7, 2);
+  x[3] = -0.0f;
+  x[4] = std::numeric_limits<float>::denorm_min();
+  x[5] = -std::numeric_limits<float>::infinity();
+  EXPECT_EQ(round_trip(*codec, x), x);
+  x[6] = std::numeric_limits<float>::quiet_NaN();
+  EXPECT_TRUE(std::isnan(round_trip(*codec, x)[6]));
+}
+
+TEST(PlainCodec, Bf16IsTheNearest) {
+  const auto codec = Codec::make({.kind = CodecKind::bf16}, 64);
+  const std::vector<float> x = normals<float>(64 * 50, 3, 10.0);
+  const std::vector<float> decoded = round_trip(*codec, x);
+  for (size_t i = 0; i < x.size(); ++i) {
+    EXPECT_LE(std::fabs(decoded[i] - x[i]), std::fabs(x[i]) * 0x1.0p-8f);
+    EXPECT_EQ(decoded[i], bf16_to_float(float_to_bf16(x[i])));
+  }
+  std::vector<float> odd(64, 1.0f);
+  odd[0] = std::numeric_limits<float>::infinity();
+  odd[1] = std::numeric_limits<float>::quiet_NaN();
+  EXPECT_EQ(round_trip(*codec, odd)[0], odd[0]);
+  EXPECT_TRUE(std::isnan(round_trip(*codec, odd)[1]));
+}
+
+// T14, the row of fp8: kvgauge stores neither INT8 nor NVFP4.
+TEST(Fp8Codec, ErrorOnGaussianCoordinates) {
+  const auto unit = Codec::make({.kind = CodecKind::fp8}, 128);
+  const auto vector = Codec::make({.kind = CodecKind::fp8, .fp8_scale = Fp8Scale::vector}, 128);
+  for (const double sigma : {1.0, 0.1, 100.0}) {
+    const std::vector<double> x = normals<double>(128 * 4000, 4, sigma);
+    EXPECT_NEAR(relative_mse(x, round_trip(*unit, x)) / 7.0e-4, 1.0, 0.03) << sigma;
+    EXPECT_NEAR(relative_mse(x, round_trip(*vector, x)) / 6.6e-4, 1.0, 0.03) << sigma;
+  }
+  // A scale far too large for the data: subnormals cost five times the error; absmax does not mind.
+  const std::vector<double> small = normals<double>(128 * 4000, 5, 0.01);
+  EXPECT_NEAR(relative_mse(small, round_trip(*unit, small)) / 3.2e-3, 1.0, 0.03);
+  EXPECT_NEAR(relative_mse(small, round_trip(*vector, small)) / 6.6e-4, 1.0, 0.03);
+}
+
+TEST(Fp8Codec, FloatAndDoubleAgree) {
+  for (const Fp8Scale scale : {Fp8Scale::unit, Fp8Scale::vector}) {
+    const auto codec = Codec::make({.kind = CodecKind::fp8, .fp8_scale = scale}, 32);
+    const std::vector<float> x = normals<float>(32 * 500, 6);
+    const std::vector<double> wide(x.begin(), x.end());
+    const std::vector<float> decoded = round_trip(*codec, x);
+    const std::vector<double> decoded_wide = round_trip(*codec, wide);
+    for (size_t i = 0; i < x.size(); ++i) {
+      EXPECT_EQ(static_cast<double>(decoded[i]), decoded_wide[i]);
+    }
+  }
+}
+
+TEST(Fp8Codec, VectorScaleNeverClips) {
+  const auto codec = Codec::make({.kind = CodecKind::fp8, .fp8_scale = Fp8Scale::vector}, 8);
+  Random random(7);
+  for (int trial = 0; trial < 2000; ++trial) {
+    const double magnitude = std::exp2(random.uniform() * 44 - 22);  // down to fp16 subnormals
+    const std::vector<double> x = normals<double>(8, random.next_u64(), magnitude);
+    std::vector<uint16_t> scales;
+    const std::vector<double> decoded = round_trip(*codec, x, &scales);
+    const double scale = static_cast<double>(f16_to_float(scales[0]));
+    for (size_t j = 0; j < x.size(); ++j) {
+      const double limit = std::max(std::fabs(x[j]) / 16, scale * 0x1.0p-10);
+      EXPECT_LE(std::fabs(decoded[j] - x[j]), limit * 1.0001);
+    }
+  }
+}
+
+TEST(Fp8Codec, ExtremeVectors) {
+  const auto codec = Codec::make({.kind = CodecKind::fp8, .fp8_scale = Fp8Scale::vector}, 8);
+  const float inf = std::numeric_limits<float>::infinity();
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  std::vector<uint16_t> scales;
+
+  EXPECT_EQ(round_trip(*codec, std::vector<float>(8, 0.0f), &scales), std::vector<float>(8, 0.0f));
+  EXPECT_EQ(scales[0], 0);
+
+  const std::vector<float> tiny = round_trip(*codec, std::vector<float>(8, 1e-30f), &scales);
+  EXPECT_EQ(scales[0], 1);
+  EXPECT_EQ(tiny, std::vector<float>(8, 0.0f));
+
+  std::vector<float> x = {inf, -inf, 1e30f, 1e6f, 0, 0, 0, nan};
+  const std::vector<float> large = round_trip(*codec, x, &scales);
+  EXPECT_EQ(scales[0], 0x7bff);
+  EXPECT_EQ(large[0], 448.0f * 65504.0f);
+  EXPECT_EQ(large[1], -large[0]);
+  EXPECT_EQ(large[2], large[0]);
+  EXPECT_NEAR(large[3] / 1e6f, 1.0f, 1.0f / 16);
+  EXPECT_EQ(large[4], 0.0f);
+  EXPECT_TRUE(std::isnan(large[7]));
+
+  const auto unit = Codec::make({.kind = CodecKind::fp8}, 8);
+  const std::vector<float> clipped = round_trip(*unit, x);
+  EXPECT_EQ(clipped[0], 448.0f);
+  EXPECT_EQ(clipped[1], -448.0f);
+  EXPECT_TRUE(std::isnan(clipped[7]));
+}
+
+}  // namespace
+}  // namespace kvg
