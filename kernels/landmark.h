@@ -26,7 +26,7 @@ namespace kvg {
 enum class LandmarkOrder : uint8_t {
   sorted,  // gate descending, ties by LandmarkTie
   index,   // published: of the best k, those above the k-th gate by position, then its ties by
-          // position (what torch.topk(sorted=False) yields on CUDA)
+           // position (what torch.topk(sorted=False) yields on CUDA)
 };
 
 // Order of equal gates under LandmarkOrder::sorted.
@@ -39,8 +39,8 @@ enum class LandmarkTie : uint8_t {
 // What the tokens of one eviction are compared with.
 enum class LandmarkRouting : uint8_t {
   live,  // the banks as the tokens before them left them; summary averages take one token at a time
-  torch,  // published PyTorch path: the banks at the start of the eviction; tokens do not see each
-          // other and a summary slot takes the gate-weighted mean of its tokens in one step
+  torch,   // published PyTorch path: the banks at the start of the eviction; tokens do not see each
+           // other and a summary slot takes the gate-weighted mean of its tokens in one step
   triton,  // published Triton path: as torch, but slots and stamps of the exact bank are live,
            // compared by the values they held at the start; tokens neither novel nor hits touch
            // nothing

@@ -1,0 +1,89 @@
+#include "kernels/landmark_codec.h"
+
+#include "base/error.h"
+#include "kernels/dtype.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+namespace kvg {
+
+namespace {
+
+class BandCodec : public Codec {
+ public:
+  BandCodec(const CodecSpec& spec, int head_dim, std::vector<int32_t> dims)
+      : Codec(spec, head_dim),
+        dims_(std::move(dims)),
+        width_(spec.kind == CodecKind::f32 ? 4 : 2) {}
+
+  int64_t code_bytes() const override { return static_cast<int64_t>(dims_.size()) * width_; }
+  int64_t scale_bytes() const override { return 0; }
+  bool rotates() const override { return false; }
+
+  void encode(const CodecSite&, const float* x, int64_t n, uint8_t* codes,
+              uint16_t*) const override {
+    encode_any(x, n, codes);
+  }
+  void encode(const CodecSite&, const double* x, int64_t n, uint8_t* codes,
+              uint16_t*) const override {
+    encode_any(x, n, codes);
+  }
+  void decode(const uint8_t* codes, const uint16_t*, int64_t n, float* out) const override {
+    decode_any(codes, n, out);
+  }
+  void decode(const uint8_t* codes, const uint16_t*, int64_t n, double* out) const override {
+    decode_any(codes, n, out);
+  }
+  void to_frame(const CodecSite&, float*, int64_t) const override {}
+  void to_frame(const CodecSite&, double*, int64_t) const override {}
+  void from_frame(const CodecSite&, float*, int64_t) const override {}
+  void from_frame(const CodecSite&, double*, int64_t) const override {}
+
+ private:
+  template <typename T>
+  void encode_any(const T* x, int64_t n, uint8_t* codes) const {
+    for (int64_t i = 0; i < n; ++i, x += head_dim()) {
+      for (const int32_t dim : dims_) {
+        const auto value = static_cast<float>(x[dim]);
+        const uint16_t half = float_to_bf16(value);
+        std::memcpy(codes, width_ == 4 ? static_cast<const void*>(&value) : &half,
+                    static_cast<size_t>(width_));
+        codes += width_;
+      }
+    }
+  }
+
+  template <typename T>
+  void decode_any(const uint8_t* codes, int64_t n, T* out) const {
+    std::fill_n(out, n * head_dim(), T{0});
+    for (int64_t i = 0; i < n; ++i, out += head_dim()) {
+      for (const int32_t dim : dims_) {
+        float value = 0;
+        uint16_t half = 0;
+        std::memcpy(width_ == 4 ? static_cast<void*>(&value) : &half, codes,
+                    static_cast<size_t>(width_));
+        out[dim] = static_cast<T>(width_ == 4 ? value : bf16_to_float(half));
+        codes += width_;
+      }
+    }
+  }
+
+  std::vector<int32_t> dims_;
+  int width_;
+};
+
+}  // namespace
+
+std::unique_ptr<Codec> make_band_codec(CodecKind kind, int head_dim, std::vector<int32_t> dims) {
+  KVG_CHECK(kind == CodecKind::f32 || kind == CodecKind::bf16, "a band is f32 or bf16");
+  KVG_CHECK(!dims.empty() && std::is_sorted(dims.begin(), dims.end()) && dims.front() >= 0 &&
+                dims.back() < head_dim,
+            "coordinates of a band");
+  CodecSpec spec;
+  spec.kind = kind;
+  return std::make_unique<BandCodec>(spec, head_dim, std::move(dims));
+}
+
+}  // namespace kvg
