@@ -64,8 +64,8 @@ constexpr uint16_t float_to_bf16(float value) {
 float f16_to_float(uint16_t bits);
 uint16_t float_to_f16(float value);
 
-// FP8 E4M3 ("fn": no infinities, one NaN pattern a sign, largest finite value 448). Rounds to nearest even
-// and saturates to +-448, as the hardware conversion with .satfinite does.
+// FP8 E4M3 ("fn": no infinities, one NaN pattern a sign, largest finite value 448). Rounds to
+// nearest even and saturates to +-448, as the hardware conversion with .satfinite does.
 inline constexpr float kE4m3Max = 448.0f;
 float e4m3_to_float(uint8_t bits);
 uint8_t float_to_e4m3(float value);

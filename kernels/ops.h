@@ -1,5 +1,8 @@
 #pragma once
 
+#include "kernels/codec.h"
+#include "kernels/tensor.h"
+
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -7,12 +10,10 @@
 #include <string_view>
 #include <vector>
 
-#include "kernels/codec.h"
-#include "kernels/tensor.h"
-
 // The operations a forward pass is made of. The model is written once against `Ops`; a set of
-// operations implements it for one kind of machine: ReferenceOps (double precision, the definition),
-// CpuOps (fp32, OpenMP and BLAS). Operations are checked against the reference on random inputs.
+// operations implements it for one kind of machine: ReferenceOps (double precision, the
+// definition), CpuOps (fp32, OpenMP and BLAS). Operations are checked against the reference on
+// random inputs.
 //
 // Conventions. "rows" are the packed new tokens of all sequences of a batch, never padded.
 // Activations have the set's `activation()` type; weights are stored as the set's `weight()` type.
@@ -51,20 +52,22 @@ struct SwigluParams {
   Tensor out;      // [rows, ffn]
 };
 
-// Rotary position embedding. Pair i of head_dim/2 is (i, i + head_dim/2) when half_split (Llama, Mistral in
-// the Hugging Face layout) or (2i, 2i+1) otherwise; angle = position * base^(-2i/head_dim).
-// `bf16_angles` emulates a published defect: position, inverse frequency and angle are rounded to
-// bf16, as are cosine and sine (specs: only `landmark` checkpoints trained that way want it).
+// Rotary position embedding. Pair i of head_dim/2 is (i, i + head_dim/2) when half_split (Llama,
+// Mistral in the Hugging Face layout) or (2i, 2i+1) otherwise;
+// angle = position * base^(-2i/head_dim). `bf16_angles` emulates a published defect: position,
+// inverse frequency and angle are rounded to bf16, as are cosine and sine. Only `landmark`
+// checkpoints trained that way want it.
 struct RopeSettings {
   double base = 10000.0;
   bool half_split = true;
   bool bf16_angles = false;
 };
 
-// Splits one row of the fused projection [q | k | v | lambda | gate] into what the cache and attention
-// need:
-//   q stream 0: RoPE_p(q);  stream 1 (coda): R_theta RoPE_p(q), R_theta turning the interleaved pairs
-//   (2j, 2j+1) by theta[h, j] whatever the RoPE pairing is (the published rule);
+// Splits one row of the fused projection [q | k | v | lambda | gate] into what the cache and
+// attention need:
+//   q stream 0: RoPE_p(q);
+//   q stream 1 (coda): R_theta RoPE_p(q), R_theta turning the interleaved pairs (2j, 2j+1) by
+//   theta[h, j] whatever the RoPE pairing is (the published rule);
 //   k: RoPE_p(k);  v: copied;  lambda, gate: sigmoid.
 // `bank_positions`, when given, makes a second frame of queries for slots that keep in-cache
 // positions (StreamingLLM): with c = bank_positions[r] <= p = positions[r],
@@ -79,14 +82,14 @@ struct PrepareHeadsParams {
   Tensor bank_positions;  // [rows] i64 or empty
   RopeSettings rope;
   int heads = 0, kv_heads = 0, head_dim = 0;
-  Tensor theta;         // [H, head_dim/2], empty: one stream
+  Tensor theta;            // [H, head_dim/2], empty: one stream
   int lambda_column = -1;  // first column of lambda (H of them) in `fused`, -1: none
   int gate_column = -1;    // column of the write gate in `fused`, -1: none (gates are 1)
-  Tensor q;             // [frames, rows, streams, H, head_dim]  (written as 4-d: [frames*rows, ...])
-  Tensor k;             // [rows, Hkv, head_dim]
-  Tensor v;             // [rows, Hkv, head_dim]
-  Tensor lambda;        // [rows, H] or empty
-  Tensor gate;          // [rows]
+  Tensor q;       // [frames, rows, streams, H, head_dim]  (written as 4-d: [frames*rows, ...])
+  Tensor k;       // [rows, Hkv, head_dim]
+  Tensor v;       // [rows, Hkv, head_dim]
+  Tensor lambda;  // [rows, H] or empty
+  Tensor gate;    // [rows]
 };
 
 // A group of slots of one layer and one sequence that share a codec.
@@ -119,7 +122,8 @@ struct LoadParams {
   int64_t first_slot = 0;
 };
 
-// What a block of queries may read of one group: slots (first_slot + i) mod capacity, i = 0..count-1.
+// What a block of queries may read of one group: slots (first_slot + i) mod capacity,
+// i = 0..count-1.
 struct AttentionGroup {
   SlotStore store;
   int64_t first_slot = 0;
@@ -128,9 +132,9 @@ struct AttentionGroup {
   // max(first_position, t - window + 1 if window > 0) .. t. < 0: every query reads all valid slots.
   int64_t first_position = -1;
   int64_t window = 0;
-  const uint8_t* valid = nullptr;       // [count] by i, 0 = not readable; null: all readable
-  const float* log_weight = nullptr;    // [count] by i, added to the logit; null: none
-  int query_frame = 0;                  // which frame of q reads this group
+  const uint8_t* valid = nullptr;     // [count] by i, 0 = not readable; null: all readable
+  const float* log_weight = nullptr;  // [count] by i, added to the logit; null: none
+  int query_frame = 0;                // which frame of q reads this group
 };
 
 // Consecutive rows of one sequence that may read the same groups.
@@ -144,8 +148,9 @@ struct AttentionBlock {
 // Softmax attention over all groups of a block together, each stream by itself:
 //   o_s = softmax([scale q_s K^T + log_weight]) V;  out = o_0 - lambda * o_1 for two streams;
 //   head_norm, when given: out *= w / sqrt(mean_d(out^2) + eps) per head.
-// KV head of query head h is h / (H / Hkv). A row that can read nothing gives zeros. Partial softmaxes of
-// groups (codecs) are merged by log-sum-exp. FLOPs: 4 * streams * H * head_dim a visible slot and row.
+// KV head of query head h is h / (H / Hkv). A row that can read nothing gives zeros. Partial
+// softmaxes of groups (codecs) are merged by log-sum-exp. FLOPs: 4 * streams * H * head_dim a
+// visible slot and row.
 struct AttentionParams {
   Tensor q;  // [frames, rows, streams, H, head_dim] (first two dimensions merged)
   int frames = 1;

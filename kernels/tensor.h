@@ -1,13 +1,13 @@
 #pragma once
 
+#include "base/error.h"
+#include "kernels/dtype.h"
+
 #include <array>
 #include <cstdint>
 #include <initializer_list>
 #include <string>
 #include <type_traits>
-
-#include "base/error.h"
-#include "kernels/dtype.h"
 
 namespace kvg {
 
@@ -54,6 +54,13 @@ struct Tensor {
     KVG_CHECK(device == Device::cpu, "host access to device memory");
     KVG_CHECK(dtype == dtype_of<T>(), "typed access with another type");
     return static_cast<T*>(data);
+  }
+  // Start of one row of the outermost dimension.
+  template <typename T>
+  T* row(int64_t index) const {
+    int64_t stride = 1;
+    for (int i = 1; i < rank; ++i) stride *= shape[static_cast<size_t>(i)];
+    return as<T>() + index * stride;
   }
   // Rows [begin, begin + count) of the outermost dimension.
   Tensor rows(int64_t begin, int64_t count) const {
