@@ -14,8 +14,9 @@ enum class CodecKind : uint8_t {
   eden,  // rotation + Lloyd-Max codebook + one fp16 scale a vector (DRIVE is bits=1)
 };
 
-// Scale of a rotated-codebook vector: x_hat = s * P^T c(z), s = |x| S / sqrt(d), z = sqrt(d) P x / |x|.
-// With a = <z,c>/d and g = |c|^2/d (EDEN, ICML 2022, arXiv 2108.08842; TurboQuant, arXiv 2504.19874):
+// Scale of a rotated-codebook vector x (EDEN, ICML 2022, arXiv 2108.08842; TurboQuant, arXiv
+// 2504.19874). With z = sqrt(d) P x / |x| and c(z) its quantised coordinates,
+//   x_hat = s P^T c(z),  s = |x| S / sqrt(d);  a = <z,c>/d,  g = |c|^2/d
 enum class EdenScale : uint8_t {
   unbiased,  // S = 1/a        <x_hat, x> = |x|^2 for every draw of P
   s1,        // S = 1          TurboQuant_mse
@@ -36,11 +37,11 @@ enum class Fp8Scale : uint8_t { unit, vector };
 // Plain description of a codec; comparable, printable, usable on any device.
 struct CodecSpec {
   CodecKind kind = CodecKind::bf16;
-  int bits = 4;                            // eden: 1..4
-  EdenScale scale = EdenScale::unbiased;   // eden
-  Rotation rotation = Rotation::hdhd;      // eden
-  Fp8Scale fp8_scale = Fp8Scale::unit;     // fp8
-  uint64_t seed = 0;                       // eden: draws the rotations
+  int bits = 4;                           // eden: 1..4
+  EdenScale scale = EdenScale::unbiased;  // eden
+  Rotation rotation = Rotation::hdhd;     // eden
+  Fp8Scale fp8_scale = Fp8Scale::unit;    // fp8
+  uint64_t seed = 0;                      // eden: draws the rotations
 
   friend bool operator==(const CodecSpec&, const CodecSpec&) = default;
 };
@@ -52,13 +53,17 @@ struct CodecSite {
   bool value = false;
 };
 
-// The host implementation of a CodecSpec for one head_dim. Vectors are contiguous [n, head_dim]; codes are
-// [n, code_bytes()], little-endian within bytes; scales are fp16 bit patterns [n] (ignored, may be
-// null, when scale_bytes() is 0).
+// The host implementation of a CodecSpec for one head_dim. Vectors are contiguous [n, head_dim];
+// codes are [n, code_bytes()], little-endian within bytes; scales are fp16 bit patterns [n]
+// (ignored, may be null, when scale_bytes() is 0).
 //
 // decode() returns vectors in the codec's own frame, P x_hat: attention rotates the query once
 // (to_frame), accumulates values in the frame, and brings the result back once (from_frame).
 // Codecs that do not rotate have the identity as frame. Thread-safe after construction.
+//
+// The float and the double methods agree to float rounding; the double ones are the definition. A
+// NaN is never hidden: eden decodes a vector that holds one (or an infinity) as NaN throughout, the
+// others keep it where it is. Scales saturate at the largest fp16, fp8 elements at +-448 * scale.
 class Codec {
  public:
   virtual ~Codec() = default;
@@ -76,8 +81,10 @@ class Codec {
                       uint16_t* scales) const = 0;
   virtual void encode(const CodecSite& site, const double* x, int64_t n, uint8_t* codes,
                       uint16_t* scales) const = 0;
-  virtual void decode(const uint8_t* codes, const uint16_t* scales, int64_t n, float* out) const = 0;
-  virtual void decode(const uint8_t* codes, const uint16_t* scales, int64_t n, double* out) const = 0;
+  virtual void decode(const uint8_t* codes, const uint16_t* scales, int64_t n,
+                      float* out) const = 0;
+  virtual void decode(const uint8_t* codes, const uint16_t* scales, int64_t n,
+                      double* out) const = 0;
   virtual void to_frame(const CodecSite& site, float* x, int64_t n) const = 0;
   virtual void to_frame(const CodecSite& site, double* x, int64_t n) const = 0;
   virtual void from_frame(const CodecSite& site, float* x, int64_t n) const = 0;

@@ -1,6 +1,7 @@
 #include "kernels/codec.h"
 
 #include "base/error.h"
+#include "kernels/reference/codec_eden.h"
 #include "kernels/reference/codec_plain.h"
 
 #include <string>
@@ -17,9 +18,10 @@ std::unique_ptr<Codec> Codec::make(const CodecSpec& spec, int head_dim) {
     case CodecKind::fp8:
       return make_fp8_codec(spec, head_dim);
     case CodecKind::eden:
-      break;
+      return make_eden_codec(spec, head_dim);
   }
-  throw Error("codec", "kind", std::to_string(static_cast<int>(spec.kind)), "f32, bf16 or fp8");
+  throw Error("codec", "kind", std::to_string(static_cast<int>(spec.kind)),
+              "f32, bf16, fp8 or eden");
 }
 
 }  // namespace kvg
