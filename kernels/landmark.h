@@ -107,6 +107,9 @@ struct LandmarkParams {
   std::span<const int32_t> slow_dims;  // ascending
   LandmarkBank bank;                   // updated in place
   LandmarkRules rules;
+  // Before the first step, computes the resident normalised copies from the slots: for banks that
+  // were filled from outside.
+  bool refresh_units = false;
   std::span<const LandmarkStep> steps;
 };
 

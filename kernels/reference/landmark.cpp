@@ -179,10 +179,14 @@ template <typename T>
 void landmark_absorb(const LandmarkParams& p) {
   std::optional<ExactBank<T>> exact;
   std::optional<SummaryBank<T>> summary;
+  const auto open_banks = [&] {
+    if (!exact && p.bank.exact.capacity > 0) exact.emplace(p);
+    if (!summary && p.bank.summary.capacity > 0) summary.emplace(p);
+  };
+  if (p.refresh_units) open_banks();
   for (const LandmarkStep& step : p.steps) {
     if (step.begin < step.end) {
-      if (!exact && p.bank.exact.capacity > 0) exact.emplace(p);
-      if (!summary && p.bank.summary.capacity > 0) summary.emplace(p);
+      open_banks();
       evict<T>(p, step, exact, summary);
     }
     if (step.snapshot != nullptr) take_snapshot(p.bank, *step.snapshot, p.k.size(1));

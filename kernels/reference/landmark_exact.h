@@ -22,7 +22,7 @@ class ExactBank {
         units_(kv_heads_, slots_, head_dim_, round_, params.bank.exact_unit),
         scores_(static_cast<size_t>(slots_)),
         unit_(static_cast<size_t>(kv_heads_ * head_dim_)) {
-    if (units_.resident()) return;
+    if (units_.resident() && !params.refresh_units) return;
     std::vector<T> values(static_cast<size_t>(slots_ * head_dim_));
     for (int h = 0; h < kv_heads_; ++h) {
       decode_slots(slot_array(p_.bank.exact, h, true), 0, slots_, values.data());

@@ -29,7 +29,7 @@ class SummaryBank {
     for (int h = 0; h < kv_heads_; ++h) {
       for (int64_t m = 0; m < slots_; ++m) {
         read_slot(h, m);
-        if (!units_.resident()) units_.set(h, m, k(h, m));
+        if (!units_.resident() || params.refresh_units) units_.set(h, m, k(h, m));
       }
     }
   }

@@ -13,7 +13,7 @@ Ring::Ring(Ops& ops, SharedCodec codec, int kv_heads, int64_t capacity, int64_t 
 }
 
 AttentionGroup Ring::append(Ops& ops, int layer, const Tensor& k, const Tensor& v,
-                            int64_t first_position) {
+                            int64_t first_position, bool whole) {
   KVG_CHECK(!scratch_in_use_, "append() before settle()");
   KVG_CHECK(first_position == end_, "positions must follow each other");
   const int64_t n = k.size(0);
@@ -31,7 +31,7 @@ AttentionGroup Ring::append(Ops& ops, int layer, const Tensor& k, const Tensor& 
     group.store = ring_.store();
     return group;
   }
-  const int64_t old = std::min(capacity - 1, end_ - origin_);
+  const int64_t old = std::min(capacity - (whole ? 0 : 1), end_ - origin_);
   scratch_ = SlotBuffer(ops, ring_.codec(), kv_heads_, old + n);
   scratch_in_use_ = true;
   scratch_first_ = end_ - old;

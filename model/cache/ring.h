@@ -18,9 +18,10 @@ class Ring {
 
   // Takes in tokens [first_position, first_position + n); returns their readable store as a group
   // that starts at the oldest position still held (at most capacity - 1 before the first new one)
-  // and ends at the newest.
+  // and ends at the newest. With `whole`, several tokens leave even the oldest of a full ring
+  // readable until settle().
   AttentionGroup append(Ops& ops, int layer, const Tensor& k, const Tensor& v,
-                        int64_t first_position);
+                        int64_t first_position, bool whole = false);
   // Ends the call: scratch is released.
   void settle(Ops& ops);
 

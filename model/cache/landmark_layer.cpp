@@ -1,0 +1,220 @@
+#include "model/cache/landmark_layer.h"
+
+#include <algorithm>
+
+namespace kvg {
+
+LandmarkLayer::LandmarkLayer(std::shared_ptr<const LandmarkShape> shape, int layer, Ring ring,
+                             LandmarkBanks banks)
+    : shape_(std::move(shape)), layer_(layer), ring_(std::move(ring)), banks_(std::move(banks)) {}
+
+LandmarkLayer::LandmarkLayer(Ops& ops, std::shared_ptr<const LandmarkShape> shape, int layer)
+    : LandmarkLayer(shape, layer, Ring(ops, shape->window, shape->kv_heads, shape->settings.window),
+                    LandmarkBanks(ops, shape, LandmarkBanks::Content::state)) {
+  banks_.initialize(ops, layer);
+  gates_ = ops.allocate(static_cast<size_t>(settings().window) * sizeof(float));
+}
+
+void LandmarkLayer::absorb(Ops& ops, const AbsorbInput& input,
+                           std::vector<AttentionBlock>* blocks) {
+  const int64_t n = input.k.size(0);
+  const int64_t first = input.first_position;
+  KVG_CHECK(n > 0, "nothing to absorb");
+  const double* eta = input.eta != nullptr ? input.eta : shape_->eta.data();
+  eta_.assign(eta, eta + shape_->kv_heads);
+  gather_gates(ops, input.gate, first, landmark_evicted(settings(), first + n));
+  keep_gates(ops, input.gate, first);
+  if (n == 1) {
+    absorb_one(ops, input, blocks);
+  } else {
+    absorb_many(ops, input, blocks);
+  }
+  mark_ring(ops, first, n);
+}
+
+// One token: room is made in the ring first, everything is read in place.
+void LandmarkLayer::absorb_one(Ops& ops, const AbsorbInput& input,
+                               std::vector<AttentionBlock>* blocks) {
+  const int64_t position = input.first_position;
+  const LandmarkBlock block = landmark_blocks(settings(), position, position + 1).front();
+  evict_to(ops, block.visible, settings().schedule == LandmarkSchedule::calls);
+  const AttentionGroup recent = ring_.append(ops, layer_, input.k, input.v, position);
+  blocks->push_back(read_block(input, block, banks_.bank(), recent));
+}
+
+void LandmarkLayer::absorb_many(Ops& ops, const AbsorbInput& input,
+                                std::vector<AttentionBlock>* blocks) {
+  const int64_t first = input.first_position;
+  const std::vector<LandmarkBlock> plan =
+      landmark_blocks(settings(), first, first + input.k.size(0));
+  const AttentionGroup recent = ring_.append(ops, layer_, input.k, input.v, first, /*whole=*/true);
+  std::vector<LandmarkStep> steps;
+  const std::vector<const LandmarkBank*> banks = plan_snapshots(ops, plan, &steps);
+  evict(ops, steps);
+  for (size_t i = 0; i < plan.size(); ++i) {
+    blocks->push_back(read_block(input, plan[i], *banks[i], recent));
+  }
+}
+
+// What each block reads; blocks between which nothing is evicted share a snapshot, and those after
+// the last eviction read the banks themselves.
+std::vector<const LandmarkBank*> LandmarkLayer::plan_snapshots(Ops& ops,
+                                                               std::span<const LandmarkBlock> plan,
+                                                               std::vector<LandmarkStep>* steps) {
+  std::vector<const LandmarkBank*> banks;
+  snapshots_.reserve(plan.size());
+  const int64_t last = plan.back().visible;
+  int64_t done = evicted_;
+  for (const LandmarkBlock& block : plan) {
+    const bool changes_later = block.visible < last;
+    const bool as_before = !banks.empty() && block.visible == done;
+    LandmarkStep step;
+    step.begin = done - evicted_;
+    step.end = block.visible - evicted_;
+    if (as_before) {
+      banks.push_back(banks.back());
+    } else if (changes_later && block.visible > 0) {
+      snapshots_.emplace_back(ops, shape_, LandmarkBanks::Content::snapshot);
+      step.snapshot = &snapshots_.back().bank();
+      banks.push_back(step.snapshot);
+    } else {
+      banks.push_back(&banks_.bank());
+    }
+    if (step.begin < step.end || step.snapshot != nullptr) steps->push_back(step);
+    done = block.visible;
+  }
+  return banks;
+}
+
+void LandmarkLayer::evict_to(Ops& ops, int64_t position, bool single) {
+  if (position <= evicted_) return;
+  LandmarkStep step;
+  step.end = position - evicted_;
+  step.single = single;
+  evict(ops, {&step, 1});
+}
+
+// Reads what is evicted back as the window's codec has it, and gives it to the banks.
+void LandmarkLayer::evict(Ops& ops, std::span<const LandmarkStep> steps) {
+  if (steps.empty()) return;
+  const int64_t tokens = steps.back().end;
+  const DType type = ops.activation();
+  Tensor k(nullptr, type, ops.device(), {tokens, shape_->kv_heads, shape_->head_dim});
+  const auto memory = ops.allocate(2 * k.bytes());
+  k.data = memory->data();
+  Tensor v = k;
+  v.data = static_cast<uint8_t*>(k.data) + k.bytes();
+  Tensor gate(nullptr, DType::f32, ops.device(), {tokens});
+  if (tokens > 0) {
+    ops.load({k, v, layer_, ring_.buffer().store(), ring_.slot_of(evicted_)});
+    gate.data = static_cast<float*>(call_gates_->data()) + (evicted_ - call_gates_first_);
+  }
+  LandmarkParams params;
+  params.k = k;
+  params.v = v;
+  params.gate = gate;
+  params.first_position = evicted_;
+  params.layer = layer_;
+  params.eta = eta_.data();
+  params.slow_dims = shape_->slow_dims;
+  params.bank = banks_.bank();
+  params.rules = settings().rules;
+  params.steps = steps;
+  ops.landmark(params);
+  evicted_ += tokens;
+}
+
+// Gates of positions [evicted_, end): from the ring, or among the new ones.
+void LandmarkLayer::gather_gates(Ops& ops, const Tensor& gate, int64_t first, int64_t end) {
+  if (end <= evicted_) return;
+  call_gates_ = ops.allocate(static_cast<size_t>(end - evicted_) * sizeof(float));
+  call_gates_first_ = evicted_;
+  auto* out = static_cast<float*>(call_gates_->data());
+  const auto* ring = static_cast<const float*>(gates_->data());
+  for (int64_t p = evicted_; p < std::min(end, first);) {
+    const int64_t slot = p % settings().window;
+    const int64_t run = std::min(settings().window - slot, std::min(end, first) - p);
+    ops.copy(out + (p - evicted_), ring + slot, static_cast<size_t>(run) * sizeof(float));
+    p += run;
+  }
+  if (end > first) {
+    ops.upload(gate.rows(0, end - first),
+               Tensor(out + (first - evicted_), DType::f32, ops.device(), {end - first}));
+  }
+}
+
+// The last of the new gates into the ring.
+void LandmarkLayer::keep_gates(Ops& ops, const Tensor& gate, int64_t first) {
+  const int64_t n = gate.size(0);
+  auto* ring = static_cast<float*>(gates_->data());
+  for (int64_t i = std::max<int64_t>(0, n - settings().window); i < n;) {
+    const int64_t slot = (first + i) % settings().window;
+    const int64_t run = std::min(settings().window - slot, n - i);
+    ops.upload(gate.rows(i, run), Tensor(ring + slot, DType::f32, ops.device(), {run}));
+    i += run;
+  }
+}
+
+// The published mask of ring slots in use; nothing here needs it.
+void LandmarkLayer::mark_ring(Ops& ops, int64_t first, int64_t n) {
+  if (banks_.ring_valid() == nullptr || first >= settings().window) return;
+  const std::vector<uint8_t> ones(static_cast<size_t>(std::min(n, settings().window - first)), 1);
+  ops.copy(banks_.ring_valid() + first, ones.data(), ones.size());
+}
+
+AttentionBlock LandmarkLayer::read_block(const AbsorbInput& input, const LandmarkBlock& block,
+                                         const LandmarkBank& bank,
+                                         const AttentionGroup& recent) const {
+  AttentionBlock out{input.row_begin + (block.begin - input.first_position),
+                     block.end - block.begin,
+                     block.begin,
+                     {}};
+  if (block.visible > 0 && settings().exact > 0) {
+    AttentionGroup group;
+    group.store = bank.exact;
+    group.count = settings().exact;
+    group.valid = bank.exact_valid;
+    out.groups.push_back(group);
+  }
+  if (block.visible > 0 && settings().summary > 0) {
+    AttentionGroup group;
+    group.store = bank.summary;
+    group.count = settings().summary;
+    group.valid = bank.summary_valid;
+    group.log_weight = bank.log_weight;
+    out.groups.push_back(group);
+  }
+  AttentionGroup group = recent;
+  group.first_position = block.visible;
+  group.first_slot =
+      (recent.first_slot + block.visible - recent.first_position) % recent.store.capacity;
+  group.count = block.end - block.visible;
+  out.groups.push_back(group);
+  return out;
+}
+
+void LandmarkLayer::commit(Ops& ops) {
+  evict_to(ops, landmark_evicted(settings(), ring_.end_position()), /*single=*/false);
+  ring_.settle(ops);
+  snapshots_.clear();
+  call_gates_.reset();
+}
+
+CacheBytes LandmarkLayer::bytes() const {
+  CacheBytes bytes = ring_.bytes();
+  bytes += shape_->bank_bytes();
+  return bytes;
+}
+
+std::unique_ptr<LayerCache> LandmarkLayer::clone(Ops& ops) const {
+  KVG_CHECK(snapshots_.empty() && call_gates_ == nullptr, "clone() inside a call");
+  std::unique_ptr<LandmarkLayer> copy(
+      new LandmarkLayer(shape_, layer_, ring_.clone(ops), banks_.clone(ops)));
+  const size_t bytes = static_cast<size_t>(settings().window) * sizeof(float);
+  copy->gates_ = ops.allocate(bytes);
+  ops.copy(copy->gates_->data(), gates_->data(), bytes);
+  copy->evicted_ = evicted_;
+  return copy;
+}
+
+}  // namespace kvg
