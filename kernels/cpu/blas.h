@@ -15,7 +15,7 @@ void make_blas_single_threaded();
 // product.
 class Blas {
  public:
-  static constexpr int64_t kFewRows = 8;
+  static constexpr int64_t kFewRows = 4;
 
   // c [m, n] (+)= a [m, k] b^T, with b [n, k]
   void multiply_transposed(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda,

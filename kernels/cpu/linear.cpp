@@ -10,6 +10,7 @@ namespace {
 // tile of W then stays in the second-level cache while every row passes over it.
 constexpr int64_t kTileRows = 256;
 constexpr int64_t kTileColumns = 256;
+constexpr int64_t kFewRows = 64;
 constexpr int64_t kTileColumnsFewRows = 64;
 
 }  // namespace
@@ -18,7 +19,7 @@ void linear(const LinearParams& p, Team& team) {
   const int64_t rows = p.x.size(0);
   const int64_t inputs = p.x.size(1);
   const int64_t outputs = p.weight.size(0);
-  const int64_t tile_columns = rows <= Blas::kFewRows ? kTileColumnsFewRows : kTileColumns;
+  const int64_t tile_columns = rows <= kFewRows ? kTileColumnsFewRows : kTileColumns;
   const int64_t row_tiles = (rows + kTileRows - 1) / kTileRows;
   const int64_t column_tiles = (outputs + tile_columns - 1) / tile_columns;
   const float* x = p.x.as<float>();
