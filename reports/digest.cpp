@@ -1,0 +1,209 @@
+#include "reports/digest.h"
+
+#include "reports/labels.h"
+#include "reports/text.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <limits>
+#include <set>
+
+namespace kvg::reports {
+
+namespace {
+
+std::optional<double> as_number(const std::string& text) {
+  double value = 0;
+  const auto result = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (result.ec != std::errc() || result.ptr != text.data() + text.size()) return std::nullopt;
+  return value;
+}
+
+struct NumbersFirst {
+  bool operator()(const std::string& a, const std::string& b) const {
+    const auto x = as_number(a), y = as_number(b);
+    if (x && y && *x != *y) return *x < *y;
+    return x.has_value() != y.has_value() ? x.has_value() : a < b;
+  }
+};
+
+std::vector<MethodView> view_methods(const Run& run) {
+  std::vector<MethodView> views;
+  for (const Role role : {Role::kReference, Role::kMethod, Role::kControl}) {
+    int index = 0;
+    for (const MethodRecord& method : run.methods) {
+      if (method.role != role) continue;
+      const SeriesStyle style = role == Role::kReference ? reference_style()
+                                : role == Role::kControl ? control_style(index)
+                                                         : method_style(index);
+      views.push_back({&method, "", style});
+      ++index;
+    }
+  }
+  std::vector<std::string> names;
+  for (const MethodView& view : views) names.push_back(view.record->method);
+  const std::vector<std::string> labels = short_labels(names);
+  for (size_t i = 0; i < views.size(); ++i) views[i].label = labels[i];
+  return views;
+}
+
+// Perplexity splits by protocol and context, because their numbers do not mix; other tasks pool.
+std::vector<Measure> list_measures(const Run& run) {
+  std::vector<Measure> measures;
+  for (const TaskRecord& task : run.tasks) {
+    if (task.task != "perplexity") {
+      Measure measure;
+      measure.task = measure.title = task.task;
+      measures.push_back(std::move(measure));
+      continue;
+    }
+    std::set<std::map<std::string, std::string>> cells;
+    for (const Item& item : run.items) {
+      if (item.task == task.task) cells.insert(item.cell);
+    }
+    for (const auto& cell : cells) {
+      Measure measure;
+      measure.task = task.task;
+      measure.likelihood = true;
+      measure.cell = cell;
+      std::string axes;
+      for (const char* axis : {"protocol", "context"}) {
+        const auto it = cell.find(axis);
+        if (it == cell.end()) continue;
+        const auto number = as_number(it->second);
+        axes +=
+            (axes.empty() ? "" : ", ") + (number ? thousands(std::llround(*number)) : it->second);
+      }
+      measure.title = axes.empty() ? task.task : task.task + " (" + axes + ")";
+      measures.push_back(std::move(measure));
+    }
+  }
+  return measures;
+}
+
+void fill_metrics(const Digest& digest, Measure* measure) {
+  for (size_t m = 0; m < digest.methods.size(); ++m) {
+    const ItemRefs items = digest.items(*measure, m);
+    measure->metrics.push_back(measure->likelihood ? nats_per_token(items, digest.options)
+                                                   : accuracy(items, digest.options));
+    measure->bits_per_byte.push_back(bits_per_byte(items));
+    for (const Item* item : items) {
+      const double length = item->axis(measure->likelihood ? "context" : "length");
+      const double tokens = std::isfinite(length) ? length : static_cast<double>(item->n_prompt);
+      measure->length = std::max(measure->length, static_cast<int64_t>(std::llround(tokens)));
+    }
+  }
+  if (!measure->likelihood) {
+    measure->closed_book = accuracy(digest.items(*measure, 0, "closed-book"), digest.options);
+    measure->oracle = accuracy(digest.items(*measure, 0, "oracle"), digest.options);
+  }
+}
+
+void fill_contrasts(const Digest& digest, Measure* measure) {
+  const ItemRefs reference = digest.items(*measure, 0);
+  std::vector<double> p_values;
+  measure->contrasts.resize(digest.methods.size());
+  for (size_t m = 1; m < digest.methods.size(); ++m) {
+    const Pairs pairs = match(reference, digest.items(*measure, m));
+    auto paired = measure->likelihood ? paired_nats(pairs, digest.options)
+                                      : paired_accuracy(pairs, digest.options);
+    if (!paired) continue;
+    p_values.push_back(paired->p);
+    Contrast contrast;
+    contrast.margin = measure->likelihood ? digest.options.nll_margin * std::abs(paired->baseline)
+                                          : digest.options.accuracy_margin;
+    contrast.paired = std::move(*paired);
+    measure->contrasts[m] = std::move(contrast);
+  }
+  const std::vector<double> adjusted = holm(p_values);
+  size_t next = 0;
+  for (std::optional<Contrast>& contrast : measure->contrasts) {
+    if (!contrast) continue;
+    contrast->adjusted_p = adjusted[next++];
+    contrast->verdict = judge(contrast->paired, contrast->margin, !measure->likelihood,
+                              contrast->adjusted_p, digest.options.alpha);
+  }
+}
+
+}  // namespace
+
+bool Measure::covers(const Item& item) const {
+  return item.task == task && (cell.empty() || item.cell == cell);
+}
+
+const Measure* Digest::headline_likelihood() const {
+  const Measure* best = nullptr;
+  const auto is_stream = [](const Measure& measure) {
+    const auto it = measure.cell.find("protocol");
+    return it != measure.cell.end() && it->second == "stream";
+  };
+  for (const Measure& measure : measures) {
+    if (!measure.likelihood) continue;
+    const bool better = best == nullptr || std::pair(is_stream(measure), measure.length) >
+                                               std::pair(is_stream(*best), best->length);
+    if (better) best = &measure;
+  }
+  return best;
+}
+
+ItemRefs Digest::items(const Measure& measure, size_t method, std::string_view condition) const {
+  return select(*run, methods[method].record->method, condition, measure.task,
+                [&](const Item& item) { return measure.covers(item); });
+}
+
+Digest make_digest(const Run& run, const StatisticsOptions& options) {
+  Digest digest{&run, options, view_methods(run), {}, 0};
+  std::vector<Measure> measures = list_measures(run);
+  for (Measure& measure : measures) {
+    fill_metrics(digest, &measure);
+    fill_contrasts(digest, &measure);
+    digest.longest = std::max(digest.longest, measure.length);
+  }
+  digest.measures = std::move(measures);
+  return digest;
+}
+
+const ProvisionedBytes* provisioned(const MethodRecord& method, int64_t tokens) {
+  for (const ProvisionedBytes& entry : method.provisioned) {
+    if (entry.tokens >= tokens) return &entry;
+  }
+  return method.provisioned.empty() ? nullptr : &method.provisioned.back();
+}
+
+Breakdown break_down(const Digest& digest, const Measure& measure,
+                     const std::function<std::string(const Item&)>& key) {
+  std::map<std::string, std::vector<ItemRefs>, NumbersFirst> groups;
+  for (size_t m = 0; m < digest.methods.size(); ++m) {
+    for (const Item* item : digest.items(measure, m)) {
+      const std::string group = key(*item);
+      if (group.empty()) continue;
+      auto& by_method = groups[group];
+      by_method.resize(digest.methods.size());
+      by_method[m].push_back(item);
+    }
+  }
+  Breakdown breakdown;
+  for (const auto& [group, by_method] : groups) {
+    breakdown.groups.push_back(group);
+    std::vector<std::optional<Metric>> row;
+    for (const ItemRefs& items : by_method) {
+      row.push_back(measure.likelihood ? nats_per_token(items, digest.options)
+                                       : accuracy(items, digest.options));
+    }
+    breakdown.cells.push_back(std::move(row));
+  }
+  return breakdown;
+}
+
+std::vector<std::string> axis_values(const Digest& digest, const Measure& measure,
+                                     const std::string& axis) {
+  std::set<std::string, NumbersFirst> values;
+  for (const Item& item : digest.run->items) {
+    if (!measure.covers(item)) continue;
+    if (const auto it = item.cell.find(axis); it != item.cell.end()) values.insert(it->second);
+  }
+  return {values.begin(), values.end()};
+}
+
+}  // namespace kvg::reports

@@ -1,0 +1,51 @@
+#include "reports/report.h"
+
+#include "base/error.h"
+#include "reports/digest.h"
+#include "reports/documents.h"
+#include "reports/page.h"
+#include "reports/record.h"
+
+#include <fstream>
+#include <string>
+#include <system_error>
+
+namespace kvg::reports {
+
+namespace {
+
+// Through a temporary file, so that a report is never half a report.
+void write_file(const std::filesystem::path& path, const std::string& content) {
+  std::filesystem::path temporary = path;
+  temporary += ".part";
+  std::ofstream file(temporary, std::ios::binary | std::ios::trunc);
+  file << content;
+  file.close();
+  std::error_code error;
+  if (file) std::filesystem::rename(temporary, path, error);
+  if (file.fail() || error) {
+    std::filesystem::remove(temporary, error);
+    throw Error(path.string(), "", "an error on writing", "a writable folder with free space");
+  }
+}
+
+}  // namespace
+
+ReportFiles write_report(const std::filesystem::path& run_directory, const ReportOptions& options) {
+  const Run run = read_run(run_directory);
+  if (run.items.empty()) {
+    throw Error((run_directory / "items.jsonl").string(), "", "no items", "at least one item");
+  }
+  const Digest digest = make_digest(run, options.statistics);
+  const std::filesystem::path folder = options.output.empty() ? run_directory : options.output;
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  ReportFiles files{folder / "report.html", folder / "report.md", folder / "results.csv",
+                    run.complete()};
+  write_file(files.html, html_page(digest));
+  write_file(files.markdown, markdown_document(digest));
+  write_file(files.csv, csv_document(digest));
+  return files;
+}
+
+}  // namespace kvg::reports
