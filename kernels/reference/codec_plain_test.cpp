@@ -2,6 +2,7 @@
 #include "base/random.h"
 #include "kernels/codec.h"
 #include "kernels/dtype.h"
+#include "kernels/reference/codec_test_util.h"
 
 #include <cmath>
 #include <limits>
@@ -15,37 +16,16 @@ namespace {
 constexpr CodecSite kSite{3, 1, true};
 
 template <typename T>
-std::vector<T> normals(int64_t count, uint64_t seed, double sigma = 1.0) {
-  Random random(seed);
-  std::vector<T> x(static_cast<size_t>(count));
-  for (T& value : x) value = static_cast<T>(sigma * random.normal());
-  return x;
-}
-
-template <typename T>
 std::vector<T> round_trip(const Codec& codec, const std::vector<T>& x,
-                          std::vector<uint16_t>* scales_out = nullptr) {
-  const auto n = static_cast<int64_t>(x.size()) / codec.head_dim();
-  std::vector<uint8_t> codes(static_cast<size_t>(n * codec.code_bytes()));
-  std::vector<uint16_t> scales(static_cast<size_t>(n));
-  uint16_t* const stored = codec.scale_bytes() == 0 ? nullptr : scales.data();
-  codec.encode(kSite, x.data(), n, codes.data(), stored);
-  std::vector<T> out(x.size());
-  codec.decode(codes.data(), stored, n, out.data());
-  if (scales_out != nullptr) *scales_out = scales;
-  return out;
+                          std::vector<uint16_t>* scales = nullptr) {
+  const Encoded encoded = encode(codec, kSite, x);
+  if (scales != nullptr) *scales = encoded.scales;
+  return decode<T>(codec, kSite, encoded);
 }
 
-template <typename T>
-double relative_mse(const std::vector<T>& x, const std::vector<T>& decoded) {
-  double error = 0;
-  double energy = 0;
-  for (size_t i = 0; i < x.size(); ++i) {
-    const double difference = static_cast<double>(decoded[i]) - static_cast<double>(x[i]);
-    error += difference * difference;
-    energy += static_cast<double>(x[i]) * static_cast<double>(x[i]);
-  }
-  return error / energy;
+// Of all vectors together.
+double relative_mse(const std::vector<double>& x, const std::vector<double>& decoded) {
+  return relative_error(x.data(), decoded.data(), static_cast<int>(x.size()));
 }
 
 TEST(PlainCodec, SizesOfAVector) {
