@@ -88,7 +88,8 @@ class SummaryBank {
     if (p_.rules.insert == LandmarkInsert::compete) return best.slot;
     if (best.slot >= 0 && static_cast<double>(best.score) >= p_.rules.tau_merge) return best.slot;
     const int64_t open = free_slot(*next_free);
-    if (open < 0) return best.slot;
+    // All slots promised within one eviction and none to compare with: the last one takes the rest.
+    if (open < 0) return best.slot >= 0 ? best.slot : slots_ - 1;
     *next_free = open + 1;
     return open;
   }
