@@ -7,7 +7,7 @@ endfunction()
 
 # kvg_test(NAME SOURCES ... [DEPS ...] [LABELS ...] [TIMEOUT s]): one GoogleTest executable.
 # Labels: cpu (needs no GPU, the default), gpu (skipped where there is none), unit (also run under the
-# sanitizers), slow (kept out of them).
+# sanitizers, except suites named Slow*), slow (kept out of them).
 function(kvg_test name)
   cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;DEPS;LABELS" ${ARGN})
   if(NOT ARG_LABELS)

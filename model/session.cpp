@@ -23,6 +23,13 @@ struct Session::Engine {
                   std::to_string(options.chunk < 1 ? options.chunk : options.max_tokens),
                   "1 or more");
     }
+    if (const int64_t own = weights.config.sliding_window;
+        own > 0 && method.retention.name == "full" && options.max_tokens > own) {
+      throw Error("method full", "context", std::to_string(options.max_tokens),
+                  "at most " + std::to_string(own) +
+                      ", the checkpoint's own sliding window (use window(window=" +
+                      std::to_string(own) + "))");
+    }
     const int64_t cache =
         policy->bytes_per_layer(geometry, options.max_tokens).total() * geometry.layers;
     require_memory(

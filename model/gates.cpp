@@ -1,0 +1,198 @@
+#include "model/gates.h"
+
+#include "model/session.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <limits>
+#include <memory>
+
+namespace kvg {
+
+namespace {
+
+using Tokens = std::span<const int32_t>;
+
+double relative_error(const std::vector<float>& a, const std::vector<float>& b) {
+  double largest = 0;
+  double difference = 0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    largest = std::max(largest, std::fabs(static_cast<double>(b[i])));
+    const double d = std::fabs(static_cast<double>(a[i]) - b[i]);
+    difference = std::isnan(d) ? std::numeric_limits<double>::infinity() : std::max(difference, d);
+  }
+  return largest > 0 ? difference / largest : difference;
+}
+
+// The same method with room for `tokens` tokens in its window, and as many again, because a window
+// may be emptied block by block.
+std::string with_room(const std::string& text, int64_t tokens) {
+  Method method = Method::parse(text);
+  if (method.retention.arguments.contains("window")) {
+    method.retention.arguments["window"] = 2 * tokens;
+  }
+  return method.canonical();
+}
+
+class Gates {
+ public:
+  Gates(const Weights& weights, Ops& ops, Tokens tokens, const GateOptions& options,
+        const std::function<void(const GateResult&)>& report)
+      : weights_(weights), ops_(ops), tokens_(tokens), options_(options), report_(report) {}
+
+  void run(const std::string& text) {
+    method_ = Method::parse(text).canonical();
+    whole(text);
+    chunks();
+    ragged();
+    clone();
+    repeat();
+    bytes();
+  }
+
+ private:
+  Session session(const std::string& method, int64_t chunk) const {
+    return {weights_, ops_, Method::parse(method),
+            SessionOptions{chunk, std::ssize(tokens_) + kNewTokens}};
+  }
+
+  std::vector<float> logits(const std::string& method, int64_t chunk) const {
+    const Session engine = session(method, chunk);
+    const auto sequence = engine.start();
+    sequence->append(tokens_);
+    return sequence->logits();
+  }
+
+  void give(const char* gate, double value, double limit) const {
+    report_({gate, method_, value <= limit, value, limit});
+  }
+
+  // Two ways that agree up to rounding may round a coordinate into neighbouring cells of a lossy
+  // codec.
+  double tolerance() const {
+    const Method method = Method::parse(method_);
+    const bool exact =
+        method.window_codec.kind == CodecKind::f32 && method.bank_codec.kind == CodecKind::f32;
+    return exact ? options_.tolerance : 100 * options_.tolerance;
+  }
+
+  // Only retention is on trial here: the full cache that is compared with uses the same codecs.
+  void whole(const std::string& text) const {
+    const std::string roomy = with_room(text, std::ssize(tokens_) + kNewTokens);
+    Method full = Method::parse(roomy);
+    full.retention = Method::parse("full").retention;
+    full.bank_codec = full.window_codec;
+    const std::string reference = full.canonical();
+    const int64_t everything = std::ssize(tokens_);
+    give("whole", relative_error(logits(roomy, everything), logits(reference, everything)),
+         tolerance());
+    GenerateOptions generate;
+    generate.max_tokens = kNewTokens;
+    generate.stop_at_eos = false;
+    const auto text_of = [&](const std::string& method) {
+      const Session engine = session(method, everything);
+      const auto sequence = engine.start();
+      sequence->append(tokens_);
+      return sequence->generate(generate);
+    };
+    const auto mine = text_of(roomy);
+    const auto theirs = text_of(reference);
+    double different = 0;
+    for (size_t i = 0; i < mine.size(); ++i) different += mine[i] != theirs[i] ? 1 : 0;
+    give("text", different, 0);
+  }
+
+  void chunks() const {
+    const std::vector<float> expected = logits(method_, 1);
+    double worst = 0;
+    for (const int64_t chunk :
+         {int64_t{7}, int64_t{64}, static_cast<int64_t>(std::ssize(tokens_))}) {
+      worst = std::max(worst, relative_error(logits(method_, chunk), expected));
+    }
+    give("chunks", worst, tolerance());
+  }
+
+  void ragged() const {
+    const int64_t n = std::ssize(tokens_);
+    const std::array<int64_t, 4> lengths = {n, n / 3 + 1, n - 1, 5};
+    std::vector<std::vector<int32_t>> prompts;
+    for (const int64_t length : lengths) {
+      const Tokens prompt = tokens_.first(static_cast<size_t>(length));
+      prompts.emplace_back(prompt.begin(), prompt.end());
+    }
+    GenerateOptions generate;
+    generate.max_tokens = kNewTokens;
+    generate.stop_at_eos = false;
+    const Session engine = session(method_, 61);
+    const auto together = engine.generate_batch(prompts, generate);
+    double different = 0;
+    for (size_t i = 0; i < prompts.size(); ++i) {
+      const auto sequence = engine.start();
+      sequence->append(prompts[i]);
+      different += sequence->generate(generate) != together[i] ? 1 : 0;
+    }
+    give("ragged", different, 0);
+  }
+
+  void clone() const {
+    const Session engine = session(method_, 64);
+    const size_t half = tokens_.size() / 2;
+    const auto original = engine.start();
+    original->append(tokens_.first(half));
+    const auto copy = original->clone();
+    // The copy goes astray first; the original must not notice.
+    const std::vector<int32_t> astray(std::min<size_t>(tokens_.size() - half, 40), tokens_[0]);
+    copy->append(astray);
+    const auto second = original->clone();
+    original->append(tokens_.subspan(half));
+    second->append(tokens_.subspan(half));
+    const std::vector<float> expected = logits(method_, 64);
+    give("clone",
+         std::max(relative_error(original->logits(), expected),
+                  relative_error(second->logits(), expected)),
+         tolerance());
+  }
+
+  void repeat() const { give("repeat", logits(method_, 64) == logits(method_, 64) ? 0 : 1, 0); }
+
+  void bytes() const {
+    const Session engine = session(method_, 64);
+    const auto sequence = engine.start();
+    sequence->append(tokens_);
+    const CacheBytes formula = engine.bytes_at(sequence->length());
+    give("bytes", sequence->bytes() == formula ? 0 : 1, 0);
+  }
+
+  static constexpr int64_t kNewTokens = 12;
+
+  const Weights& weights_;
+  Ops& ops_;
+  Tokens tokens_;
+  const GateOptions& options_;
+  const std::function<void(const GateResult&)>& report_;
+  std::string method_;
+};
+
+}  // namespace
+
+void run_gates(const Weights& weights, Ops& ops, std::span<const int32_t> tokens,
+               const GateOptions& options, const std::function<void(const GateResult&)>& report) {
+  KVG_CHECK(tokens.size() >= 64, "gates need at least 64 tokens");
+  Gates gates(weights, ops, tokens, options, report);
+  for (const std::string& method : options.methods) gates.run(method);
+}
+
+std::vector<std::string> gate_methods() {
+  return {
+      "full+f32",
+      "window(window=40)+f32",
+      "sinks(sinks=4,window=36)+f32",
+      "landmark(window=32,exact=16,summary=8)+f32",
+      "random(window=24,bank=16)+f32",
+      "full+eden(bits=4)",
+      "landmark(window=32,exact=16,summary=8)+window:f32+bank:eden(bits=4)",
+  };
+}
+
+}  // namespace kvg

@@ -1,0 +1,47 @@
+#pragma once
+
+#include "kernels/ops.h"
+#include "model/weights.h"
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace kvg {
+
+// The gates every method passes before a number of it is published: proofs that a baseline is not
+// crippled by its implementation. `kvgauge selftest` runs them on any model; tests run them on
+// small ones.
+//   whole      with room for every token, logits equal those of the full cache
+//   text       with room for every token, the greedy text equals that of the full cache
+//   chunks     prefill cut into chunks of 1, 7, 64 and everything gives the same logits
+//   ragged     a batch of sequences of different lengths gives what each gives alone
+//   clone      a copy of a sequence continues like the original, and does not disturb it
+//   repeat     the same call twice gives the same bits
+//   bytes      what the cache says it occupies is what the formula says
+struct GateResult {
+  std::string gate;
+  std::string method;
+  bool passed = false;
+  double value = 0;  // relative error, or a count
+  double limit = 0;
+};
+
+struct GateOptions {
+  // Methods with budgets well below the text; each is also tried with room for all of it.
+  std::vector<std::string> methods;
+  // Largest relative error (max |a-b| / max |b|) between ways that must agree up to rounding.
+  double tolerance = 1e-4;
+};
+
+// Runs every gate on `tokens` (at least 64; the first is BOS), reporting each result as it comes.
+void run_gates(const Weights& weights, Ops& ops, std::span<const int32_t> tokens,
+               const GateOptions& options, const std::function<void(const GateResult&)>& report);
+
+// Methods the gates are run on by default: every retention with a small budget, in f32 so that
+// rounding cannot hide or fake a difference, and codecs over the full cache.
+std::vector<std::string> gate_methods();
+
+}  // namespace kvg
