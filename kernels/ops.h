@@ -12,7 +12,7 @@
 
 // The operations a forward pass is made of. The model is written once against `Ops`; a set of
 // operations implements it for one kind of machine: ReferenceOps (double precision, the
-// definition), CpuOps (fp32, OpenMP and BLAS). Operations are checked against the reference on
+// definition), CpuOps (fp32, threads and BLAS). Operations are checked against the reference on
 // random inputs.
 //
 // Conventions. "rows" are the packed new tokens of all sequences of a batch, never padded.
@@ -132,7 +132,9 @@ struct AttentionGroup {
   // max(first_position, t - window + 1 if window > 0) .. t. < 0: every query reads all valid slots.
   int64_t first_position = -1;
   int64_t window = 0;
-  const uint8_t* valid = nullptr;     // [count] by i, 0 = not readable; null: all readable
+  // [count] by i, 0 = not readable (but must decode to finite numbers, as zero-filled memory does,
+  // because it takes part in products with weight 0); null: all readable.
+  const uint8_t* valid = nullptr;
   const float* log_weight = nullptr;  // [count] by i, added to the logit; null: none
   int query_frame = 0;                // which frame of q reads this group
 };
@@ -222,7 +224,7 @@ class Ops {
 
 // Double precision throughout; slow, readable, the judge of the others.
 std::unique_ptr<Ops> make_reference_ops();
-// fp32 on the host's cores (OpenMP, OpenBLAS). `threads` 0: all.
+// fp32 on the host's cores (OpenBLAS, own threads). `threads` 0: all.
 std::unique_ptr<Ops> make_cpu_ops(int threads = 0);
 
 }  // namespace kvg

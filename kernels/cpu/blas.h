@@ -5,7 +5,7 @@
 namespace kvg::cpu {
 
 // Restricts OpenBLAS to the calling thread, for the whole process. The operations split their work
-// over OpenMP threads themselves: two thread pools would fight for the cores, and results would
+// over threads themselves (team.h): two thread pools would fight for the cores, and results would
 // depend on how the library happened to split.
 void make_blas_single_threaded();
 

@@ -10,18 +10,22 @@
 #include "kernels/ops_check.h"
 #include "kernels/reference/landmark.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cstring>
 #include <memory>
-
-#include <omp.h>
+#include <thread>
 
 namespace kvg {
 namespace {
 
+int hardware_threads() {
+  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+}
+
 class CpuOps : public Ops {
  public:
-  explicit CpuOps(int threads) : team_(threads > 0 ? threads : omp_get_max_threads()) {
+  explicit CpuOps(int threads) : team_(threads > 0 ? threads : hardware_threads()) {
     cpu::make_blas_single_threaded();
   }
 
