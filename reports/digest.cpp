@@ -75,7 +75,7 @@ std::vector<Measure> list_measures(const Run& run) {
         axes +=
             (axes.empty() ? "" : ", ") + (number ? thousands(std::llround(*number)) : it->second);
       }
-      measure.title = axes.empty() ? task.task : task.task + " (" + axes + ")";
+      measure.title = axes.empty() || cells.size() == 1 ? task.task : task.task + " (" + axes + ")";
       measures.push_back(std::move(measure));
     }
   }

@@ -112,8 +112,13 @@ std::string markdown_document(const Digest& digest) {
   out += markdown_cell(summary.measured) + "\n\n";
   if (!summary.main.empty()) out += markdown_cell(join(summary.main, " ")) + "\n\n";
   for (const Summary::Finding& finding : summary.findings) {
-    out += fmt::format("- **{}** {}\n", markdown_cell(finding.method->label),
-                       markdown_cell(finding.text));
+    out += fmt::format("- **{}** ({})\n", markdown_cell(finding.method->label),
+                       markdown_cell(finding.size));
+    for (const Summary::Statement& statement : finding.statements) {
+      out += statement.verdict ? fmt::format("  - **{}**: {}\n", verdict_word(*statement.verdict),
+                                             markdown_cell(statement.text))
+                               : fmt::format("  - {}\n", markdown_cell(statement.text));
+    }
   }
   out += "\n";
   add_table("Results", result_table(digest), &out);

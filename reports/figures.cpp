@@ -110,6 +110,7 @@ LineChart bucket_differences(const Digest& digest, const Measure& measure, Bucke
   LineChart chart = bucket_chart(digest, measure, list);
   const auto ranges = bucket_ranges(digest, measure, list);
   chart.rule = 0;
+  chart.cut_outliers = true;
   const ItemRefs reference = digest.items(measure, 0);
   for (size_t m = 1; m < digest.methods.size(); ++m) {
     const Pairs pairs = match(reference, digest.items(measure, m));
@@ -131,11 +132,12 @@ LineChart bucket_differences(const Digest& digest, const Measure& measure, Bucke
 
 }  // namespace
 
-std::string pareto_figure(const Digest& digest, const Measure& measure) {
+std::string pareto_figure(const Digest& digest, const Measure& measure, double width) {
   ScatterChart chart;
+  chart.width = width;
   chart.title = measure.title;
-  chart.x_label = fmt::format("cache at {} tokens (logarithmic)", thousands(measure.length));
-  chart.y_label = measure.likelihood ? "nats per token (lower is better)" : "right answers";
+  chart.x_label = fmt::format("bytes at {} tokens, log scale", thousands(measure.length));
+  chart.y_label = measure.likelihood ? "nats per token, lower is better" : "right answers";
   chart.higher_is_better = !measure.likelihood;
   chart.percent = !measure.likelihood;
   if (chart.percent) {
@@ -154,24 +156,35 @@ std::string pareto_figure(const Digest& digest, const Measure& measure) {
   return chart.points.empty() ? "" : draw(chart);
 }
 
-std::string difference_figure(const Digest& digest, const Measure& measure) {
+std::string difference_figure(const Digest& digest, const std::vector<const Measure*>& measures) {
   ForestChart chart;
-  chart.title = measure.title;
-  chart.percent = !measure.likelihood;
-  chart.x_label = measure.likelihood ? "difference in nats per token" : "difference in points";
-  chart.left_label = measure.likelihood ? "better" : "worse";
-  chart.right_label = measure.likelihood ? "worse" : "better";
   for (size_t m = 1; m < digest.methods.size(); ++m) {
-    const auto& contrast = measure.contrasts[m];
-    if (!contrast) continue;
-    const Paired& paired = contrast->paired;
-    chart.margin = std::max(chart.margin, contrast->margin);
-    const Interval bar = paired.interval.value_or(Interval{paired.difference, paired.difference});
-    chart.rows.push_back({digest.methods[m].label, digest.methods[m].style, paired.difference,
-                          bar.low, bar.high, verdict_word(contrast->verdict),
-                          digest.methods[m].record->method});
+    chart.rows.push_back({digest.methods[m].label, digest.methods[m].style});
   }
-  return chart.rows.empty() ? "" : draw(chart);
+  for (const Measure* measure : measures) {
+    ForestPanel panel;
+    panel.title = measure->title;
+    panel.unit = measure->likelihood ? 1 : 100;
+    panel.x_label = measure->likelihood ? "nats per token" : "points";
+    panel.left_label = measure->likelihood ? "better" : "worse";
+    panel.right_label = measure->likelihood ? "worse" : "better";
+    for (size_t m = 1; m < digest.methods.size(); ++m) {
+      const auto& contrast = measure->contrasts[m];
+      panel.entries.emplace_back();
+      if (!contrast) continue;
+      const Paired& paired = contrast->paired;
+      panel.margin = std::max(panel.margin, contrast->margin);
+      const Interval bar = paired.interval.value_or(Interval{paired.difference, paired.difference});
+      panel.entries.back() = ForestEntry{
+          paired.difference, bar.low, bar.high,
+          fmt::format("{} {}",
+                      signed_fixed(paired.difference * panel.unit, measure->likelihood ? 3 : 1),
+                      verdict_word(contrast->verdict)),
+          digest.methods[m].record->method};
+    }
+    chart.panels.push_back(std::move(panel));
+  }
+  return chart.rows.empty() || chart.panels.empty() ? "" : draw(chart);
 }
 
 std::string position_figure(const Digest& digest, const Measure& measure) {
@@ -181,6 +194,7 @@ std::string position_figure(const Digest& digest, const Measure& measure) {
   chart.x_label = "tokens before the scored one";
   chart.y_label = "nats per token";
   chart.bands = false;
+  chart.cut_outliers = true;
   for (size_t m = 0; m < digest.methods.size(); ++m) {
     LineSeries series{digest.methods[m].label, digest.methods[m].style, {}};
     const ItemRefs items = digest.items(measure, m);

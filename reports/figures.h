@@ -3,15 +3,16 @@
 #include "reports/digest.h"
 
 #include <string>
+#include <vector>
 
 namespace kvg::reports {
 
 // The figures of a report as inline SVG; "" where the run has nothing to draw.
 
 // Quality against bytes at the measure's longest context.
-std::string pareto_figure(const Digest& digest, const Measure& measure);
-// Every method's difference to the reference.
-std::string difference_figure(const Digest& digest, const Measure& measure);
+std::string pareto_figure(const Digest& digest, const Measure& measure, double width);
+// Every method's difference to the reference, a panel for each measure.
+std::string difference_figure(const Digest& digest, const std::vector<const Measure*>& measures);
 
 // Nats per token by tokens before the scored one, and the difference to the reference.
 std::string position_figure(const Digest& digest, const Measure& measure);

@@ -54,9 +54,12 @@ class Page {
       if (!drawing.empty()) inside += drawings.size() > 1 ? "<div>" + drawing + "</div>" : drawing;
     }
     if (inside.empty()) return;
-    out_ += fmt::format("<figure>{}{}{}<figcaption><b>Figure {}.</b> {}</figcaption></figure>\n",
-                        drawings.size() > 1 ? "<div class=\"pair\">" : "", inside,
-                        drawings.size() > 1 ? "</div>" : "", ++figures_, escape_html(caption));
+    out_ +=
+        fmt::format("<figure>{}{}{}<figcaption><b>Figure {}.</b> {}</figcaption></figure>\n",
+                    drawings.size() > 1
+                        ? fmt::format("<div class=\"{}\">", drawings.size() == 3 ? "trio" : "pair")
+                        : "",
+                    inside, drawings.size() > 1 ? "</div>" : "", ++figures_, escape_html(caption));
   }
 
   void header() {
@@ -97,9 +100,16 @@ class Page {
     out_ += "<ul class=\"findings\">\n";
     for (const Summary::Finding& finding : summary.findings) {
       out_ += fmt::format(
-          "<li><span class=\"who\"><i class=\"sw {}\"></i>{}</span><span>{}</span></li>\n",
+          "<li><span class=\"who\"><i class=\"sw {}\"></i>{}</span><span "
+          "class=\"size\">{}</span><span>",
           finding.method->style.css_class, escape_html(finding.method->label),
-          escape_html(finding.text));
+          escape_html(finding.size));
+      for (const Summary::Statement& statement : finding.statements) {
+        out_ += "<span class=\"say\">";
+        if (statement.verdict) out_ += verdict_chip(*statement.verdict) + " ";
+        out_ += escape_html(statement.text) + "</span> ";
+      }
+      out_ += "</span></li>\n";
     }
     out_ += "</ul>\n";
   }
@@ -130,21 +140,24 @@ class Page {
 
   void trade_offs() {
     heading("Quality against bytes");
-    std::vector<std::string> scatters, forests;
-    for (const Measure* measure : leading_measures()) {
-      scatters.push_back(pareto_figure(digest_, *measure));
-      forests.push_back(difference_figure(digest_, *measure));
+    const std::vector<const Measure*> measures = leading_measures();
+    const double width = measures.size() == 1 ? 640 : measures.size() == 3 ? 334 : 508;
+    std::vector<std::string> scatters;
+    for (const Measure* measure : measures) {
+      scatters.push_back(pareto_figure(digest_, *measure, width));
     }
     figure(
         scatters,
         "Quality against the bytes that the cache occupies at the longest context. Up and to the "
-        "left is better, down and to the left for nats per token. The dashed line joins the points "
+        "left is better; for nats per token, down and to the left. The dashed line joins the "
+        "points "
         "that no other point beats in both. Bars are 95 % intervals of each method alone; to "
         "compare two methods read the next figure.");
-    figure(forests,
+    figure({difference_figure(digest_, measures)},
            fmt::format(
                "Difference of each method to {} on the same items, with paired 95 % intervals. "
-               "The shaded band is the margin within which a method counts as the same.",
+               "The shaded band is the margin within which a method counts as the same; an "
+               "arrow is a value beyond the axis.",
                digest_.reference().label));
   }
 
@@ -207,7 +220,7 @@ class Page {
       subheading("By kind of question");
       paragraph(
           "plain: one statement in the text; updated: a later statement replaces an older value; "
-          "negated: a value that is denied or merely supposed; unanswerable: the text does not "
+          "unanswerable: the text does not "
           "say, and the right answer is to say so.",
           "note");
       out_ += to_html(breakdown_table(digest_, kinds, ""));

@@ -27,6 +27,7 @@ body{max-width:1088px;margin:0 auto;padding:44px 24px 80px;
 font:16px/1.55 system-ui,-apple-system,"Segoe UI","Helvetica Neue","Noto Sans","Liberation Sans",Arial,sans-serif;
 font-variant-numeric:tabular-nums}
 header{border-bottom:2px solid var(--ink);padding-bottom:18px;margin-bottom:26px}
+.v{white-space:nowrap}
 .kicker{font-size:13px;letter-spacing:.08em;text-transform:uppercase;color:var(--soft);margin:0 0 6px}
 h1{font-size:34px;line-height:1.15;letter-spacing:-.02em;margin:0 0 12px;font-weight:680}
 h2{font-size:22px;letter-spacing:-.01em;line-height:1.25;margin:58px 0 10px;font-weight:650}
@@ -43,19 +44,21 @@ padding:14px 16px;border-radius:6px;white-space:pre-wrap;overflow-wrap:anywhere;
 .lead{font-size:18px;line-height:1.5;max-width:68ch}
 .lead+.lead{margin-top:-2px}
 ul.findings{list-style:none;margin:22px 0 0;padding:0;border-top:1px solid var(--line)}
-ul.findings li{display:grid;grid-template-columns:250px 1fr;gap:4px 20px;padding:10px 0;border-bottom:1px solid var(--line);font-size:15px}
+ul.findings li{display:grid;grid-template-columns:225px 100px 1fr;gap:4px 18px;padding:10px 0;border-bottom:1px solid var(--line);font-size:15px}
 ul.findings .who{font-weight:600}
+ul.findings .size{color:var(--soft)}
+ul.findings .say{display:block}
 .sw{display:inline-block;width:9px;height:9px;border-radius:50%;background:var(--c);margin-right:8px;vertical-align:1px}
 .scroll{overflow-x:auto;margin:6px 0 8px}
 table{border-collapse:collapse;width:100%;font-size:14px;line-height:1.35}
-th{font-weight:600;text-align:left;vertical-align:bottom;padding:6px 12px 7px 0;border-bottom:1.5px solid var(--ink)}
-td{vertical-align:top;padding:7px 12px 7px 0;border-bottom:1px solid var(--line);overflow-wrap:anywhere}
+th{font-weight:600;text-align:left;vertical-align:bottom;padding:6px 11px 7px 0;border-bottom:1.5px solid var(--ink)}
+td{vertical-align:top;padding:7px 11px 7px 0;border-bottom:1px solid var(--line);overflow-wrap:anywhere}
 th.n,td.n{text-align:right;white-space:nowrap;overflow-wrap:normal}
 th:last-child,td:last-child{padding-right:2px}
 td small,th small{display:block;font-size:12px;font-weight:400;color:var(--soft);white-space:nowrap}
 td:not(.n) small{white-space:normal}
 tr.rule td{border-top:1px solid var(--soft)}
-td:first-child{min-width:12em}
+td:first-child{min-width:9.5em}
 .wide td:first-child{min-width:22em}
 .kv td:first-child{min-width:11em;color:var(--soft)}
 .kv td{font-size:13px}
@@ -67,6 +70,7 @@ td:first-child{min-width:12em}
 figure{margin:22px 0 34px}
 figcaption{font-size:14px;line-height:1.5;color:var(--soft);max-width:86ch;margin-top:8px}
 figcaption b{color:var(--ink)}
+.trio{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,320px),1fr));gap:22px 18px}
 .pair{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,480px),1fr));gap:22px 24px}
 .note{font-size:13.5px;color:var(--soft);line-height:1.5;max-width:90ch}
 .note li{margin-bottom:5px}
@@ -89,12 +93,12 @@ svg .ln{fill:none;stroke:var(--c);stroke-width:1.9;stroke-linejoin:round}
 svg .mf .ln{stroke-width:2.4}
 svg .mk{fill:var(--c);stroke:var(--bg);stroke-width:1}
 svg .eb{stroke:var(--c);stroke-width:1.8}
-svg .bd{fill:var(--c);fill-opacity:.13;stroke:none}
+svg .bd{fill:var(--c);fill-opacity:.1;stroke:none}
 svg .ld{fill:none;stroke:var(--c);stroke-width:.8;stroke-opacity:.6}
-svg .lt{fill:var(--c);font-weight:550}
+svg .lt{fill:var(--c);font-weight:500;paint-order:stroke;stroke:var(--bg);stroke-width:3px;stroke-linejoin:round}
 svg .fr{fill:none;stroke:var(--soft);stroke-width:1.2;stroke-dasharray:3 3}
 svg .he{fill:var(--card)}
-svg .hv{font-size:11px;font-weight:550}
+svg .hv{font-size:11px;font-weight:500}
 svg .hb .hv{fill:#1c1c1a}
 svg .hw .hv{fill:#fff}
 .mf{--c:var(--mf)}.mc{--c:var(--mc)}.m0{--c:var(--m0)}.m1{--c:var(--m1)}.m2{--c:var(--m2)}

@@ -5,6 +5,7 @@
 #include "reports/documents.h"
 #include "reports/page.h"
 #include "reports/record.h"
+#include "reports/terminal.h"
 
 #include <fstream>
 #include <string>
@@ -41,7 +42,7 @@ ReportFiles write_report(const std::filesystem::path& run_directory, const Repor
   std::error_code error;
   std::filesystem::create_directories(folder, error);
   ReportFiles files{folder / "report.html", folder / "report.md", folder / "results.csv",
-                    run.complete()};
+                    terminal_text(digest), run.complete()};
   write_file(files.html, html_page(digest));
   write_file(files.markdown, markdown_document(digest));
   write_file(files.csv, csv_document(digest));

@@ -3,6 +3,7 @@
 #include "reports/metrics.h"
 
 #include <filesystem>
+#include <string>
 
 namespace kvg::reports {
 
@@ -13,6 +14,7 @@ struct ReportOptions {
 
 struct ReportFiles {
   std::filesystem::path html, markdown, csv;
+  std::string summary;    // the result as plain text, for a terminal
   bool complete = false;  // the run was finished; otherwise the report says INCOMPLETE
 };
 

@@ -63,111 +63,119 @@ std::string relative_text(const Paired& paired) {
   return signed_fixed(paired.difference / paired.baseline * 100, 1) + "\u00A0%";
 }
 
-std::string likelihood_finding(const Contrast& contrast, const std::string& reference) {
-  const Paired& paired = contrast.paired;
-  const std::string change =
-      fmt::format("{} nats per token, perplexity {} instead of {}", relative_text(paired),
-                  fixed(std::exp(paired.candidate), 2), fixed(std::exp(paired.baseline), 2));
-  switch (contrast.verdict) {
-    case Verdict::kSame:
-      return fmt::format("predicts text as well as {} ({})", reference, change);
-    case Verdict::kWorse:
-      return fmt::format("predicts text worse than {} ({})", reference, change);
-    case Verdict::kBetter:
-      return fmt::format("predicts text better than {} ({})", reference, change);
-    case Verdict::kInconclusive:
-      break;
-  }
-  return fmt::format("may or may not predict text as well as {} ({}; too little data to say)",
-                     reference, change);
-}
-
-std::string accuracy_finding(const Measure& measure, const Contrast& contrast) {
-  const Paired& paired = contrast.paired;
-  const std::string score = fmt::format("{} of {}", percent(paired.candidate), measure.title);
-  const std::string change = fmt::format("{} points {}", signed_fixed(paired.difference * 100, 1),
-                                         interval_text(paired.interval, 100, 1, true));
-  switch (contrast.verdict) {
-    case Verdict::kSame:
-      return fmt::format("answers {}, the same ({})", score, change);
-    case Verdict::kWorse:
-      return fmt::format("answers {}, worse by {} points", score,
-                         fixed(std::abs(paired.difference) * 100, 1));
-    case Verdict::kBetter:
-      return fmt::format("answers {}, better by {} points", score,
-                         fixed(std::abs(paired.difference) * 100, 1));
-    case Verdict::kInconclusive:
-      break;
-  }
-  return fmt::format("answers {} ({}; too few items to say)", score, change);
-}
-
 std::string size_text(const Digest& digest, const MethodView& method) {
   const ProvisionedBytes* own = provisioned(*method.record, digest.longest);
   const ProvisionedBytes* full = provisioned(*digest.reference().record, digest.longest);
-  if (own == nullptr || full == nullptr) return "occupies an unknown number of bytes";
+  if (own == nullptr || full == nullptr) return "size unknown";
   const auto bytes = static_cast<double>(own->bytes.total);
-  if (&method == &digest.reference()) return fmt::format("occupies {}", human_bytes(bytes));
-  return fmt::format("occupies {}, {} of {}", human_bytes(bytes),
+  if (&method == &digest.reference()) return human_bytes(bytes);
+  return fmt::format("{}, {} of {}", human_bytes(bytes),
                      ratio_text(bytes, static_cast<double>(full->bytes.total)),
                      digest.reference().label);
 }
 
-std::string finding_text(const Digest& digest, size_t m) {
-  const MethodView& method = digest.methods[m];
-  std::vector<std::string> parts;
-  for (const Measure& measure : digest.measures) {
-    if (measure.likelihood && &measure != digest.headline_likelihood()) continue;
-    if (m == 0 && measure.metrics[0]) {
-      const Metric& metric = *measure.metrics[0];
-      parts.push_back(measure.likelihood
-                          ? fmt::format("predicts text at {} nats per token (perplexity {})",
-                                        fixed(metric.value, 3), fixed(std::exp(metric.value), 2))
-                          : fmt::format("answers {} of {}", percent(metric.value), measure.title));
-    } else if (const auto& contrast = measure.contrasts[m]) {
-      parts.push_back(measure.likelihood ? likelihood_finding(*contrast, digest.reference().label)
-                                         : accuracy_finding(measure, *contrast));
-    }
+std::string contrast_text(const Measure& measure, const Contrast& contrast) {
+  const Paired& paired = contrast.paired;
+  std::string text =
+      measure.likelihood
+          ? fmt::format("perplexity {} against {} ({} nats per token)",
+                        fixed(std::exp(paired.candidate), 2), fixed(std::exp(paired.baseline), 2),
+                        relative_text(paired))
+          : fmt::format("{} {} against {} ({} points)", measure.title, percent(paired.candidate),
+                        percent(paired.baseline), signed_fixed(paired.difference * 100, 1));
+  if (contrast.verdict == Verdict::kInconclusive) {
+    text += fmt::format("; {} {} are too few to say", thousands(paired.units),
+                        measure.likelihood             ? "blocks of tokens"
+                        : paired.units == paired.pairs ? "items"
+                                                       : "contexts");
   }
-  std::string text = size_text(digest, method);
-  text += parts.empty() ? ". Nothing was measured on it." : ". It " + enumerate(parts) + ".";
-  if (!method.record->error.empty())
-    text += " It failed: " + shorten(method.record->error, 160) + ".";
   return text;
 }
 
-bool keeps(const Measure& measure, size_t m) {
-  const auto& contrast = measure.contrasts[m];
-  return contrast && (contrast->verdict == Verdict::kSame || contrast->verdict == Verdict::kBetter);
+std::string reference_text(const Measure& measure) {
+  const Metric& metric = *measure.metrics[0];
+  return measure.likelihood ? fmt::format("perplexity {} ({} nats per token)",
+                                          fixed(std::exp(metric.value), 2), fixed(metric.value, 3))
+                            : fmt::format("{} {}", measure.title, percent(metric.value));
 }
 
-// Which method is best in a measure, and which ones keep the reference's quality.
-std::string best_text(const Digest& digest, const Measure& measure) {
+std::vector<const Measure*> leading_measures(const Digest& digest) {
+  std::vector<const Measure*> measures;
+  for (const Measure& measure : digest.measures) {
+    if (!measure.likelihood || &measure == digest.headline_likelihood()) {
+      measures.push_back(&measure);
+    }
+  }
+  return measures;
+}
+
+std::vector<Summary::Statement> statements_of(const Digest& digest, size_t m) {
+  std::vector<Summary::Statement> statements;
+  for (const Measure* measure : leading_measures(digest)) {
+    if (m == 0 && measure->metrics[0]) {
+      statements.push_back({reference_text(*measure), std::nullopt});
+    } else if (const auto& contrast = measure->contrasts[m]) {
+      statements.push_back({contrast_text(*measure, *contrast), contrast->verdict});
+    }
+  }
+  if (statements.empty()) statements.push_back({"nothing was measured", std::nullopt});
+  const std::string& error = digest.methods[m].record->error;
+  if (!error.empty()) statements.push_back({"failed: " + shorten(error, 160), std::nullopt});
+  return statements;
+}
+
+// The best method of a measure, 0 when there is none, and the labels of those that keep the
+// reference's quality.
+size_t best_method(const Digest& digest, const Measure& measure,
+                   std::vector<std::string>* keeping) {
   size_t best = 0;
-  std::vector<std::string> keeping;
+  const double sign = measure.likelihood ? -1 : 1;
   for (size_t m = 1; m < digest.methods.size(); ++m) {
-    if (digest.methods[m].record->role != Role::kMethod || !measure.contrasts[m]) continue;
-    if (keeps(measure, m)) keeping.push_back(digest.methods[m].label);
-    const double sign = measure.likelihood ? -1 : 1;
-    if (best == 0 || sign * measure.contrasts[m]->paired.difference >
-                         sign * measure.contrasts[best]->paired.difference) {
+    const auto& contrast = measure.contrasts[m];
+    if (digest.methods[m].record->role != Role::kMethod || !contrast) continue;
+    if (contrast->verdict == Verdict::kSame || contrast->verdict == Verdict::kBetter) {
+      keeping->push_back(digest.methods[m].label);
+    }
+    if (best == 0 ||
+        sign * contrast->paired.difference > sign * measure.contrasts[best]->paired.difference) {
       best = m;
     }
   }
-  if (best == 0) return "";
-  const Paired& paired = measure.contrasts[best]->paired;
-  const std::string numbers =
-      measure.likelihood
-          ? fmt::format("{}, {} nats per token", digest.methods[best].label, relative_text(paired))
-          : fmt::format("{}, {} against {}", digest.methods[best].label, percent(paired.candidate),
-                        percent(paired.baseline));
-  if (keeping.empty()) {
-    return fmt::format(
-        "On {} no method is shown to keep the quality of the {} cache; the nearest is {}.",
-        measure.title, digest.reference().label, numbers);
+  return best;
+}
+
+std::vector<std::string> main_result(const Digest& digest) {
+  std::vector<std::string> kept, lost, nearest;
+  for (const Measure* measure : leading_measures(digest)) {
+    std::vector<std::string> keeping;
+    const size_t best = best_method(digest, *measure, &keeping);
+    if (best == 0) continue;
+    if (!keeping.empty()) {
+      kept.push_back(fmt::format("on {} by {}", measure->title, enumerate(keeping)));
+      continue;
+    }
+    const Paired& paired = measure->contrasts[best]->paired;
+    lost.push_back(measure->title);
+    nearest.push_back(measure->likelihood
+                          ? fmt::format("{} ({} nats per token)", digest.methods[best].label,
+                                        relative_text(paired))
+                          : fmt::format("{} ({} against {} of {})", digest.methods[best].label,
+                                        percent(paired.candidate), percent(paired.baseline),
+                                        measure->title));
   }
-  return fmt::format("On {} the quality of the {} cache is kept by {}.", measure.title,
-                     digest.reference().label, enumerate(keeping));
+  std::vector<std::string> sentences;
+  const std::string& reference = digest.reference().label;
+  if (!kept.empty()) {
+    sentences.push_back(
+        fmt::format("The quality of the {} cache is kept {}.", reference, enumerate(kept)));
+  }
+  if (!lost.empty()) {
+    const std::string quality =
+        kept.empty() ? fmt::format("the quality of the {} cache", reference) : "it";
+    sentences.push_back(fmt::format("No method is shown to keep {} on {}; nearest come {}.",
+                                    quality, enumerate(lost), enumerate(nearest)));
+  }
+  return sentences;
 }
 
 }  // namespace
@@ -175,12 +183,10 @@ std::string best_text(const Digest& digest, const Measure& measure) {
 Summary summarise(const Digest& digest) {
   Summary summary;
   summary.measured = measured_text(digest);
-  for (const Measure& measure : digest.measures) {
-    if (measure.likelihood && &measure != digest.headline_likelihood()) continue;
-    if (std::string text = best_text(digest, measure); !text.empty()) summary.main.push_back(text);
-  }
+  summary.main = main_result(digest);
   for (size_t m = 0; m < digest.methods.size(); ++m) {
-    summary.findings.push_back({&digest.methods[m], finding_text(digest, m)});
+    summary.findings.push_back(
+        {&digest.methods[m], size_text(digest, digest.methods[m]), statements_of(digest, m)});
   }
   return summary;
 }

@@ -2,6 +2,7 @@
 
 #include "reports/digest.h"
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -9,12 +10,17 @@ namespace kvg::reports {
 
 // The result in words, every one computed from the digest.
 struct Summary {
+  struct Statement {
+    std::string text;
+    std::optional<Verdict> verdict;
+  };
   struct Finding {
     const MethodView* method;
-    std::string text;  // sentences, without the method's name
+    std::string size;  // "780 kB, 1/16 of full"
+    std::vector<Statement> statements;
   };
   std::string measured;           // what was run on what
-  std::vector<std::string> main;  // the result in one or two sentences
+  std::vector<std::string> main;  // the result in a few sentences
   std::vector<Finding> findings;  // one for each method and control
 };
 

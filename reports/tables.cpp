@@ -87,8 +87,7 @@ Cell contrast_cell(const Measure& measure, const std::optional<Contrast>& contra
 Table result_table(const Digest& digest) {
   Table table;
   table.columns = {{"Method", false},
-                   {"Cache", true, fmt::format("at {} tokens", thousands(digest.longest))},
-                   {"Size", true, "of " + digest.reference().label}};
+                   {"Cache", true, fmt::format("at {} tokens", thousands(digest.longest))}};
   const Measure* likelihood = digest.headline_likelihood();
   std::vector<const Measure*> measures;
   if (likelihood != nullptr) measures.push_back(likelihood);
@@ -110,10 +109,12 @@ Table result_table(const Digest& digest) {
     const MethodRecord& record = *digest.methods[m].record;
     const ProvisionedBytes* size = provisioned(record, digest.longest);
     const auto total = size != nullptr ? static_cast<double>(size->bytes.total) : 0.0;
-    std::vector<Cell> row = {
-        method_cell(digest.methods[m]),
-        {size != nullptr ? human_bytes(total) : kNone, ""},
-        {full != nullptr ? ratio_text(total, static_cast<double>(full->bytes.total)) : kNone, ""}};
+    const std::string share = full != nullptr && m > 0
+                                  ? ratio_text(total, static_cast<double>(full->bytes.total)) +
+                                        " of " + digest.reference().label
+                                  : "";
+    std::vector<Cell> row = {method_cell(digest.methods[m]),
+                             {size != nullptr ? human_bytes(total) : kNone, share}};
     for (const Measure* measure : measures) {
       if (measure->likelihood) {
         row.push_back(nats_cell(measure->metrics[m]));

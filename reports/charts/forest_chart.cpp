@@ -4,61 +4,115 @@
 #include "reports/text.h"
 
 #include <algorithm>
+#include <cmath>
+
+#include <fmt/format.h>
 
 namespace kvg::reports {
 
 namespace {
 
-constexpr double kRowHeight = 26;
-constexpr size_t kLabelCharacters = 28;
+constexpr double kRowHeight = 28;
+constexpr double kTop = 62;
+constexpr double kBottom = 44;
+constexpr double kGap = 26;
+constexpr size_t kLabelCharacters = 30;
 
-void draw_row(Svg& svg, const ForestRow& row, const Scale& x, const PlotArea& area, double y) {
-  svg.open(row.style.css_class, row.note);
-  svg.text(area.left - 12, y + 4, shorten(row.label, kLabelCharacters), "lt", "end");
-  svg.line(x(row.low), y, x(row.high), y, "eb");
-  draw_marker(svg, x(row.value), y, row.style);
+// The axis covers zero, the margin and all intervals, those of values far out excepted.
+Scale panel_scale(const ForestPanel& panel, double left, double right) {
+  double low = -1.5 * panel.margin, high = 1.5 * panel.margin;
+  std::vector<double> below, above;
+  for (const auto& entry : panel.entries) {
+    if (!entry) continue;
+    below.push_back(std::max(-std::min(entry->low, entry->value), 0.0));
+    above.push_back(std::max(std::max(entry->high, entry->value), 0.0));
+  }
+  const auto farthest = [](const std::vector<double>& reach) {
+    return reach.empty() ? 0.0 : *std::max_element(reach.begin(), reach.end());
+  };
+  low = std::min(low, -outlier_limit(below).value_or(farthest(below)));
+  high = std::max(high, outlier_limit(above).value_or(farthest(above)));
+  const double pad = high > low ? 0.06 * (high - low) : 0.5;
+  return {low - pad, high + pad, left, right, false};
+}
+
+void draw_entry(Svg& svg, const ForestEntry& entry, const SeriesStyle& style, const Scale& x,
+                double y) {
+  svg.open(style.css_class, entry.note);
+  const double low = std::clamp(entry.low, x.low, x.high);
+  const double high = std::clamp(entry.high, x.low, x.high);
+  svg.line(x(low), y, x(high), y, "eb");
+  if (entry.value > x.high || entry.value < x.low) {
+    const double sign = entry.value > x.high ? 1 : -1;
+    const double tip = sign > 0 ? x.pixel_high : x.pixel_low;
+    svg.line(tip - sign * 22, y, tip, y, "eb");
+    svg.path(fmt::format("M{} {}l{} -4.5v9Z", coordinate(tip + sign * 4), coordinate(y),
+                         coordinate(-sign * 9)),
+             "mk");
+  } else {
+    draw_marker(svg, x(entry.value), y, style);
+  }
   svg.close();
-  svg.text(area.right + 10, y + 4, row.text, "tk");
+}
+
+void draw_panel(Svg& svg, const ForestChart& chart, const ForestPanel& panel, double left,
+                double right) {
+  double texts = 0;
+  for (const auto& entry : panel.entries) {
+    if (entry) texts = std::max(texts, text_width(entry->text, 11));
+  }
+  const double bottom = kTop + kRowHeight * static_cast<double>(chart.rows.size());
+  const PlotArea area = {left, kTop, right - texts - 10, bottom};
+  const Scale x = panel_scale(panel, area.left, area.right);
+  svg.text(left, 14, panel.title, "ti");
+  if (panel.margin > 0) {
+    const double edge = x(-panel.margin);
+    svg.rect(edge, area.top, x(panel.margin) - edge, bottom - area.top, "mg");
+  }
+  std::vector<Tick> ticks = linear_ticks(x.low * panel.unit, x.high * panel.unit, 3);
+  for (Tick& tick : ticks) {
+    tick.value /= panel.unit;
+    svg.line(x(tick.value), area.top, x(tick.value), bottom, "gr");
+  }
+  svg.line(x(0), area.top - 6, x(0), bottom, "ru");
+  // Each side's meaning stands on its side, unless there is no room for it.
+  const double zero = x(0);
+  if (zero - area.left > text_width(panel.left_label, 11)) {
+    svg.text(zero - 7, area.top - 9, panel.left_label, "tk", "end");
+  }
+  if (right - zero > text_width(panel.right_label, 11) + 8) {
+    svg.text(zero + 7, area.top - 9, panel.right_label, "tk", "start");
+  }
+  draw_x_axis(svg, area, x, ticks, panel.x_label);
+  for (size_t i = 0; i < chart.rows.size(); ++i) {
+    const double y = kTop + kRowHeight * (static_cast<double>(i) + 0.5);
+    if (!panel.entries[i]) continue;
+    draw_entry(svg, *panel.entries[i], chart.rows[i].style, x, y);
+    svg.text(right, y + 4, panel.entries[i]->text, "tk", "end");
+  }
 }
 
 }  // namespace
 
 std::string draw(const ForestChart& chart) {
-  double low = -1.5 * chart.margin, high = 1.5 * chart.margin;
-  double labels = 0, texts = 0;
+  double labels = 0;
   for (const ForestRow& row : chart.rows) {
-    low = std::min({low, row.low, row.value});
-    high = std::max({high, row.high, row.value});
     labels = std::max(labels, text_width(shorten(row.label, kLabelCharacters), 12));
-    texts = std::max(texts, text_width(row.text, 11));
   }
-  const double pad = high > low ? 0.05 * (high - low) : 0.5;
-  low -= pad;
-  high += pad;
-  const double height = 50 + kRowHeight * static_cast<double>(chart.rows.size()) + 44;
-  const PlotArea area = {labels + 14, 50, chart.width - texts - 14, height - 44};
-  const Scale x = {low, high, area.left, area.right, false};
-
-  Svg svg(chart.width, height, chart.title + ": " + chart.x_label);
-  draw_title(svg, chart.title);
-  if (chart.margin > 0) {
-    const double left = x(-chart.margin);
-    svg.rect(left, area.top, x(chart.margin) - left, area.bottom - area.top, "mg");
-  }
-  const auto ticks = value_ticks(low, high, 4, false);
-  for (const Tick& tick : chart.percent ? value_ticks(low, high, 4, true) : ticks) {
-    svg.line(x(tick.value), area.top, x(tick.value), area.bottom, "gr");
-  }
-  svg.line(x(0), area.top - 4, x(0), area.bottom, "ru");
-  svg.text(x(0) - 8, area.top - 10, chart.left_label, "tk", "end");
-  svg.text(x(0) + 8, area.top - 10, chart.right_label, "tk", "start");
-  std::vector<Tick> labelled = chart.percent ? value_ticks(low * 100, high * 100, 4, false) : ticks;
-  if (chart.percent) {
-    for (Tick& tick : labelled) tick.value /= 100;
-  }
-  draw_x_axis(svg, area, x, labelled, chart.x_label);
+  const double height = kTop + kRowHeight * static_cast<double>(chart.rows.size()) + kBottom;
+  Svg svg(chart.width, height, "differences to the reference with their intervals");
   for (size_t i = 0; i < chart.rows.size(); ++i) {
-    draw_row(svg, chart.rows[i], x, area, area.top + kRowHeight * (static_cast<double>(i) + 0.5));
+    const double y = kTop + kRowHeight * (static_cast<double>(i) + 0.5);
+    svg.open(chart.rows[i].style.css_class);
+    svg.text(labels, y + 4, shorten(chart.rows[i].label, kLabelCharacters), "lt", "end");
+    svg.close();
+  }
+  const auto panels = static_cast<double>(std::max<size_t>(chart.panels.size(), 1));
+  const double left = labels + 18;
+  const double width = (chart.width - left + kGap) / panels - kGap;
+  for (size_t p = 0; p < chart.panels.size(); ++p) {
+    const double start = left + static_cast<double>(p) * (width + kGap);
+    draw_panel(svg, chart, chart.panels[p], start, start + width);
   }
   return svg.finish();
 }

@@ -48,6 +48,14 @@ std::vector<Tick> value_ticks(double low, double high, int count, bool percent) 
   return ticks;
 }
 
+std::optional<double> outlier_limit(std::vector<double> reach) {
+  std::sort(reach.rbegin(), reach.rend());
+  for (size_t far = 1; 2 * far < reach.size(); ++far) {
+    if (reach[far] > 0 && reach[far - 1] > 4 * reach[far]) return 1.35 * reach[far];
+  }
+  return std::nullopt;
+}
+
 std::vector<double> spread_apart(std::vector<double> positions, double gap, double low,
                                  double high) {
   std::vector<size_t> order(positions.size());

@@ -3,6 +3,7 @@
 #include "reports/charts/scale.h"
 #include "reports/charts/svg.h"
 
+#include <optional>
 #include <string_view>
 #include <vector>
 
@@ -29,6 +30,11 @@ double tick_label_width(const std::vector<Tick>& ticks);
 
 // A value as ticks print it: shares in percent, others with `decimals`.
 std::vector<Tick> value_ticks(double low, double high, int count, bool percent);
+
+// Where to cut an axis so that a few series far out do not flatten all others: 1.35 times the
+// largest of the rest, when those far out (fewer than half) are over 4 times as far. `reach`: how
+// far each series goes from the end of the axis, 0 or more.
+std::optional<double> outlier_limit(std::vector<double> reach);
 
 // Moves `positions` as little as needed so that neighbours are at least `gap` apart and all stay in
 // [low, high] (when they fit). Keeps their order.

@@ -51,22 +51,27 @@ struct Grid {
 };
 
 constexpr double kTitleHeight = 24;
-constexpr double kGap = 30;
+constexpr double kGap = 26;
+constexpr double kLeft = 22;  // for the label of the rows
 
 Grid layout(const HeatMaps& maps) {
   Grid grid{};
   for (const std::string& row : maps.rows) {
     grid.row_label_width = std::max(grid.row_label_width, text_width(row, 11) + 8);
   }
+  // As few lines of panels as cells of 40 pixels allow, each as full as the others.
   const auto columns = static_cast<double>(std::max<size_t>(maps.columns.size(), 1));
-  grid.cell_width = std::clamp(230 / columns, 38.0, 62.0);
-  grid.cell_height = 22;
-  grid.panel_width = std::max(grid.row_label_width + columns * grid.cell_width, 190.0);
-  grid.panel_height = kTitleHeight + static_cast<double>(maps.rows.size()) * grid.cell_height + 40;
-  const double available = maps.width - 22;
-  grid.per_row =
-      std::max<size_t>(1, static_cast<size_t>((available + kGap) / (grid.panel_width + kGap)));
-  grid.per_row = std::min(grid.per_row, std::max<size_t>(maps.panels.size(), 1));
+  const size_t panels = std::max<size_t>(maps.panels.size(), 1);
+  const double available = maps.width - kLeft + kGap;
+  const double narrow = grid.row_label_width + columns * 40 + kGap;
+  const size_t fit = std::clamp<size_t>(static_cast<size_t>(available / narrow), 1, panels);
+  const size_t lines = (panels + fit - 1) / fit;
+  grid.per_row = (panels + lines - 1) / lines;
+  const double room = available / static_cast<double>(grid.per_row) - kGap - grid.row_label_width;
+  grid.cell_width = std::clamp(room / columns, 34.0, 66.0);
+  grid.cell_height = 23;
+  grid.panel_width = grid.row_label_width + columns * grid.cell_width;
+  grid.panel_height = kTitleHeight + static_cast<double>(maps.rows.size()) * grid.cell_height + 58;
   return grid;
 }
 
@@ -87,7 +92,7 @@ void draw_cell(Svg& svg, const HeatMaps& maps, const HeatCell& cell, double x, d
 
 void draw_panel(Svg& svg, const HeatMaps& maps, const HeatPanel& panel, double x, double y,
                 const Grid& grid) {
-  svg.text(x + grid.row_label_width, y + 12, shorten(panel.title, 32), "ti");
+  svg.text(x + grid.row_label_width, y + 12, shorten(panel.title, 30), "ti");
   const double top = y + kTitleHeight;
   for (size_t r = 0; r < maps.rows.size(); ++r) {
     const double cell_y = top + static_cast<double>(r) * grid.cell_height;
@@ -137,15 +142,12 @@ std::string heat_colour(double value) {
                      static_cast<int>(rgb[2]));
 }
 
-bool heat_text_is_white(double value) {
-  const double own = luminance(heat_rgb(value));
-  return 1.05 / (own + 0.05) > (own + 0.05) / 0.05;
-}
+bool heat_text_is_white(double value) { return 1.05 / (luminance(heat_rgb(value)) + 0.05) > 3.6; }
 
 std::string draw(const HeatMaps& maps) {
   const Grid grid = layout(maps);
   const size_t lines = (maps.panels.size() + grid.per_row - 1) / grid.per_row;
-  const double width = 22 + static_cast<double>(grid.per_row) * (grid.panel_width + kGap) - kGap;
+  const double width = kLeft + static_cast<double>(grid.per_row) * (grid.panel_width + kGap) - kGap;
   const double height = static_cast<double>(lines) * grid.panel_height + 46;
   Svg svg(std::max(width, 620.0), height,
           maps.value_label + " by " + maps.row_label + " and " + maps.column_label);
@@ -157,7 +159,7 @@ std::string draw(const HeatMaps& maps) {
         maps.id, light ? "light" : "dark", light ? "#ffffff" : "#1c1c1a", light ? 0.4 : 0.3));
   }
   for (size_t i = 0; i < maps.panels.size(); ++i) {
-    const double x = 22 + static_cast<double>(i % grid.per_row) * (grid.panel_width + kGap);
+    const double x = kLeft + static_cast<double>(i % grid.per_row) * (grid.panel_width + kGap);
     const double y = static_cast<double>(i / grid.per_row) * grid.panel_height;
     draw_panel(svg, maps, maps.panels[i], x, y, grid);
     const double rows_height = static_cast<double>(maps.rows.size()) * grid.cell_height;
@@ -168,7 +170,7 @@ std::string draw(const HeatMaps& maps) {
         x + grid.row_label_width + static_cast<double>(maps.columns.size()) * grid.cell_width / 2,
         y + kTitleHeight + rows_height + 29, maps.column_label, "al", "middle");
   }
-  draw_legend(svg, maps, 22, height - 30);
+  draw_legend(svg, maps, kLeft, height - 30);
   return svg.finish();
 }
 

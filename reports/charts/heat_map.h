@@ -34,7 +34,7 @@ std::string draw(const HeatMaps& maps);
 // grey and with any colour vision). "#rrggbb".
 std::string heat_colour(double value);
 
-// Whether white text reads better than black on heat_colour(value).
+// Whether white text has contrast enough on heat_colour(value); black has otherwise.
 bool heat_text_is_white(double value);
 
 }  // namespace kvg::reports

@@ -36,6 +36,17 @@ Range value_range(const LineChart& chart) {
     }
   }
   if (chart.rule) range.cover(*chart.rule);
+  if (chart.cut_outliers) {
+    std::vector<double> reach;
+    for (const LineSeries& series : chart.series) {
+      Range own;
+      for (const LinePoint& point : series.points) own.cover(point.value);
+      reach.push_back(
+          std::max(own.high - std::max(range.low, chart.rule.value_or(range.low)), 0.0));
+    }
+    const double base = std::max(range.low, chart.rule.value_or(range.low));
+    if (const auto limit = outlier_limit(std::move(reach))) range.high = base + *limit;
+  }
   if (range.low > range.high) range = {0, 1};
   const double pad = range.high > range.low ? 0.06 * (range.high - range.low) : 0.5;
   range.low = chart.low.value_or(range.low - pad);
@@ -57,22 +68,51 @@ std::vector<Tick> category_ticks(const LineChart& chart, double spacing) {
   return ticks;
 }
 
+// The line through the points, left out where it is above the plot.
+std::string line_path(const LineSeries& series, const Scale& x, const Scale& y) {
+  std::string path;
+  bool down = false;  // the pen is on the paper
+  const auto go = [&](double category, double value) {
+    path += fmt::format("{}{} {}", down ? 'L' : 'M', coordinate(x(category)), coordinate(y(value)));
+    down = true;
+  };
+  for (size_t i = 0; i < series.points.size(); ++i) {
+    const LinePoint& to = series.points[i];
+    const auto to_x = static_cast<double>(to.category);
+    if (i > 0) {
+      const LinePoint& from = series.points[i - 1];
+      if ((from.value > y.high) != (to.value > y.high)) {
+        const auto from_x = static_cast<double>(from.category);
+        const double share = (y.high - from.value) / (to.value - from.value);
+        go(from_x + share * (to_x - from_x), y.high);
+        down = from.value > y.high;
+      }
+    }
+    if (to.value <= y.high) go(to_x, to.value);
+  }
+  return path;
+}
+
+std::string band_path(const LineSeries& series, const Scale& x, const Scale& y) {
+  std::string upper, lower;
+  for (const LinePoint& point : series.points) {
+    const std::string at = coordinate(x(static_cast<double>(point.category)));
+    upper += fmt::format("{}{} {}", upper.empty() ? 'M' : 'L', at,
+                         coordinate(y(std::min(point.high, y.high))));
+    lower = fmt::format("L{} {}", at, coordinate(y(std::min(point.low, y.high)))) + lower;
+  }
+  return upper + lower + "Z";
+}
+
 void draw_series(Svg& svg, const LineChart& chart, const LineSeries& series, const Scale& x,
                  const Scale& y) {
   svg.open(series.style.css_class);
-  std::string line, upper, lower;
-  for (size_t i = 0; i < series.points.size(); ++i) {
-    const LinePoint& point = series.points[i];
-    const std::string at = coordinate(x(static_cast<double>(point.category)));
-    line += fmt::format("{}{} {}", i == 0 ? 'M' : 'L', at, coordinate(y(point.value)));
-    upper += fmt::format("{}{} {}", i == 0 ? 'M' : 'L', at, coordinate(y(point.high)));
-    lower = fmt::format("L{} {}", at, coordinate(y(point.low))) + lower;
-  }
-  if (chart.bands && series.points.size() > 1) svg.path(upper + lower + "Z", "bd");
+  if (chart.bands && series.points.size() > 1) svg.path(band_path(series, x, y), "bd");
   svg.path(
-      line, "ln",
+      line_path(series, x, y), "ln",
       series.style.dash.empty() ? "" : fmt::format("stroke-dasharray=\"{}\"", series.style.dash));
   for (const LinePoint& point : series.points) {
+    if (point.value > y.high) continue;
     const double px = x(static_cast<double>(point.category));
     svg.open("pt", point.note);
     if (chart.bands && series.points.size() == 1) {
@@ -84,11 +124,19 @@ void draw_series(Svg& svg, const LineChart& chart, const LineSeries& series, con
   svg.close();
 }
 
+// What stands at the right end of a series; one that leaves the plot says where it goes.
+std::string end_label(const LineSeries& series, double limit) {
+  const std::string name = shorten(series.label, kLabelCharacters);
+  if (series.points.empty() || series.points.back().value <= limit) return name;
+  return fmt::format("{} \u2191 {}", name, fixed(series.points.back().value, 2));
+}
+
 void draw_labels(Svg& svg, const LineChart& chart, const PlotArea& area, const Scale& x,
                  const Scale& y) {
   std::vector<double> wanted;
   for (const LineSeries& series : chart.series) {
-    wanted.push_back(series.points.empty() ? area.bottom : y(series.points.back().value));
+    wanted.push_back(series.points.empty() ? area.bottom
+                                           : std::max(y(series.points.back().value), area.top));
   }
   const std::vector<double> placed = spread_apart(wanted, 14, area.top, area.bottom);
   for (size_t i = 0; i < chart.series.size(); ++i) {
@@ -100,7 +148,7 @@ void draw_labels(Svg& svg, const LineChart& chart, const PlotArea& area, const S
                          coordinate(area.right + 4), coordinate(wanted[i]),
                          coordinate(area.right + 14), coordinate(placed[i])),
              "ld");
-    svg.text(area.right + 18, placed[i] + 4, shorten(series.label, kLabelCharacters), "lt");
+    svg.text(area.right + 18, placed[i] + 4, end_label(series, y.high), "lt");
     svg.close();
   }
 }
@@ -112,7 +160,7 @@ std::string draw(const LineChart& chart) {
   const std::vector<Tick> y_ticks = value_ticks(range.low, range.high, 5, chart.percent);
   double label_width = 0;
   for (const LineSeries& series : chart.series) {
-    label_width = std::max(label_width, text_width(shorten(series.label, kLabelCharacters), 12));
+    label_width = std::max(label_width, text_width(end_label(series, range.high), 12));
   }
   const PlotArea area = {tick_label_width(y_ticks) + 12, chart.title.empty() ? 30.0 : 54.0,
                          chart.width - label_width - 22, chart.height - 44};

@@ -30,6 +30,7 @@ struct LineChart {
   bool bands = true;
   bool percent = false;             // values are shares, ticks in percent
   std::optional<double> rule;       // a horizontal line to compare with, e.g. 0
+  bool cut_outliers = false;        // series far above all others leave the plot at its top
   std::optional<double> low, high;  // of the axis; found from the data otherwise
   double width = 508, height = 300;
 };

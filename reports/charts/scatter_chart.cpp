@@ -33,6 +33,14 @@ std::vector<Box> place_labels(const ScatterChart& chart, const PlotArea& area, c
     taken.push_back({px - 6, py - 6, px + 6, py + 6});
     taken.push_back({px - 2, y(point.high), px + 2, y(point.low)});
   }
+  // The front is a lesser obstacle: labels have a halo.
+  std::vector<Box> lines;
+  const std::vector<size_t> front = pareto_front(chart);
+  for (size_t i = 0; i < front.size(); ++i) {
+    const double py = y(chart.points[front[i]].value);
+    const double end = i + 1 < front.size() ? x(chart.points[front[i + 1]].bytes) : area.right;
+    lines.push_back({x(chart.points[front[i]].bytes), py - 2, end, py + 2});
+  }
   std::vector<Box> placed;
   for (const ScatterPoint& point : chart.points) {
     const double px = x(point.bytes), py = y(point.value);
@@ -46,6 +54,7 @@ std::vector<Box> place_labels(const ScatterChart& chart, const PlotArea& area, c
         const Box box = {left, py + dy - 7, left + width, py + dy + 7};
         double cost = 0.4 * std::abs(dy) + (side == 1 ? 0 : 2);
         for (const Box& other : taken) cost += 4 * overlap(box, other);
+        for (const Box& line : lines) cost += 0.05 * overlap(box, line);
         const double outside =
             std::max(area.left - box.left, 0.0) + std::max(box.right - chart.width, 0.0) +
             std::max(area.top - 8 - box.top, 0.0) + std::max(box.bottom - area.bottom, 0.0);
@@ -72,17 +81,22 @@ Scale byte_scale(const ScatterChart& chart, const PlotArea& area) {
   return {low / 1.35, high * 1.6, area.left, area.right, true};
 }
 
-void value_range(const ScatterChart& chart, double* low, double* high) {
-  *low = std::numeric_limits<double>::infinity();
-  *high = -*low;
+// The axis; points beyond it are drawn at its edge as arrows.
+Scale value_scale(const ScatterChart& chart, const PlotArea& area) {
+  double low = std::numeric_limits<double>::infinity(), high = -low;
   for (const ScatterPoint& point : chart.points) {
-    *low = std::min({*low, point.low, point.value});
-    *high = std::max({*high, point.high, point.value});
+    low = std::min({low, point.low, point.value});
+    high = std::max({high, point.high, point.value});
   }
-  if (*low > *high) *low = 0, *high = 1;
-  const double pad = *high > *low ? 0.08 * (*high - *low) : 0.5;
-  *low = chart.low.value_or(*low - pad);
-  *high = chart.high.value_or(*high + pad);
+  if (low > high) low = 0, high = 1;
+  if (!chart.higher_is_better) {
+    std::vector<double> reach;
+    for (const ScatterPoint& point : chart.points) reach.push_back(point.high - low);
+    if (const auto limit = outlier_limit(std::move(reach))) high = low + *limit;
+  }
+  const double pad = high > low ? 0.08 * (high - low) : 0.5;
+  return {chart.low.value_or(low - pad), chart.high.value_or(high + pad), area.bottom, area.top,
+          false};
 }
 
 void draw_front(Svg& svg, const ScatterChart& chart, const PlotArea& area, const Scale& x,
@@ -115,14 +129,19 @@ std::vector<size_t> pareto_front(const ScatterChart& chart) {
   return front;
 }
 
-std::string draw(const ScatterChart& chart) {
-  double low, high;
-  value_range(chart, &low, &high);
-  const std::vector<Tick> y_ticks = value_ticks(low, high, 5, chart.percent);
-  const PlotArea area = {tick_label_width(y_ticks) + 12, chart.title.empty() ? 30.0 : 54.0,
-                         chart.width - 12, chart.height - 44};
+std::string draw(const ScatterChart& original) {
+  ScatterChart chart = original;
+  PlotArea area = {0, chart.title.empty() ? 30.0 : 54.0, chart.width - 12, chart.height - 44};
+  const Scale y = value_scale(chart, area);
+  const std::vector<Tick> y_ticks = value_ticks(y.low, y.high, 5, chart.percent);
+  area.left = tick_label_width(y_ticks) + 12;
   const Scale x = byte_scale(chart, area);
-  const Scale y = {low, high, area.bottom, area.top, false};
+  for (ScatterPoint& point : chart.points) {
+    if (point.value <= y.high) continue;
+    point.label += fmt::format(" \u2191 {}", fixed(point.value, 2));
+    point.value = point.low = point.high = y.high;
+    point.style.marker = 3;
+  }
   Svg svg(chart.width, chart.height, chart.title + ": " + chart.y_label + " by " + chart.x_label);
   draw_title(svg, chart.title);
   draw_y_axis(svg, area, y, y_ticks, chart.y_label);
@@ -133,7 +152,7 @@ std::string draw(const ScatterChart& chart) {
     const ScatterPoint& point = chart.points[i];
     const double px = x(point.bytes);
     svg.open(point.style.css_class, point.note);
-    svg.line(px, y(point.low), px, y(point.high), "eb");
+    svg.line(px, y(std::min(point.high, y.high)), px, y(point.low), "eb");
     draw_marker(svg, px, y(point.value), point.style);
     svg.text(labels[i].left, labels[i].bottom - 3, point.label, "lt");
     svg.close();

@@ -20,11 +20,11 @@ double text_width(std::string_view text, double size) {
   for (const char c : text) {
     if ((static_cast<unsigned char>(c) & 0xC0) == 0x80) continue;
     if (std::string_view("iljtfr.,:;|!'()[] ").find(c) != std::string_view::npos) {
-      units += 0.32;
+      units += 0.38;
     } else if (std::string_view("mwMWQO@%").find(c) != std::string_view::npos) {
-      units += 0.86;
+      units += 0.9;
     } else {
-      units += 0.57;
+      units += 0.62;
     }
   }
   return units * size;

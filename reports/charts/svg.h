@@ -38,8 +38,8 @@ class Svg {
 // A coordinate with at most two decimals, no trailing zeros.
 std::string coordinate(double value);
 
-// Width of `text` in the page's sans-serif at `size` pixels, good to about 10 %: for placing
-// labels.
+// Width of `text` at `size` pixels in the widest of the page's fonts (others take up to 15 % less):
+// for placing labels.
 double text_width(std::string_view text, double size = 12);
 
 }  // namespace kvg::reports
