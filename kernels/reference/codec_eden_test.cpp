@@ -223,6 +223,13 @@ TEST(EdenCodec, SingleHadamardWorstCases) {
     worst_of_two_blocks += relative_error(x.data(), other.data(), d) > 0.2595;
     x[static_cast<size_t>((j + 1 + j % 50) % d)] = 3.5;
     EXPECT_NEAR(relative_error(x.data(), round_trip(*drive, kSite, x).data(), d), 0.5, 1e-3);
+    // Half of the coordinates are exactly zero: those are positive.
+    const Encoded encoded = encode(*drive, kSite, x);
+    const auto z = normalised(*drive, x.data());
+    for (int i = 0; i < d; ++i) {
+      const bool negative = encoded.codes[static_cast<size_t>(i / 8)] >> (i % 8) & 1;
+      ASSERT_EQ(negative, z[static_cast<size_t>(i)] < 0);
+    }
   }
   EXPECT_EQ(worst_of_two_blocks, 0);
 }

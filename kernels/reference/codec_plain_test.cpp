@@ -4,6 +4,7 @@
 #include "kernels/dtype.h"
 #include "kernels/reference/codec_test_util.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <vector>
@@ -112,7 +113,7 @@ TEST(Fp8Codec, FloatAndDoubleAgree) {
   }
 }
 
-TEST(Fp8Codec, VectorScaleNeverClips) {
+TEST(Fp8Codec, VectorScaleIsTightAndNeverClips) {
   const auto codec = Codec::make({.kind = CodecKind::fp8, .fp8_scale = Fp8Scale::vector}, 8);
   Random random(7);
   for (int trial = 0; trial < 2000; ++trial) {
@@ -121,6 +122,12 @@ TEST(Fp8Codec, VectorScaleNeverClips) {
     std::vector<uint16_t> scales;
     const std::vector<double> decoded = round_trip(*codec, x, &scales);
     const double scale = static_cast<double>(f16_to_float(scales[0]));
+    // The smallest fp16 that reaches the largest coordinate.
+    double absmax = 0;
+    for (const double value : x) absmax = std::max(absmax, std::fabs(value));
+    const auto smaller = static_cast<uint16_t>(scales[0] - 1);
+    EXPECT_GE(scale * 448, absmax);
+    EXPECT_LT(static_cast<double>(f16_to_float(smaller)) * 448, absmax);
     for (size_t j = 0; j < x.size(); ++j) {
       const double limit = std::max(std::fabs(x[j]) / 16, scale * 0x1.0p-10);
       EXPECT_LE(std::fabs(decoded[j] - x[j]), limit * 1.0001);
