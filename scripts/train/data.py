@@ -11,7 +11,7 @@ from items import Draw, Retrieval
 from messy import Facts, Messy
 from segments import TEXT, Encoder, Haystack, Segment, join
 
-SHARES = {"passkey": 0.13, "keyed": 0.25, "dense": 0.20, "uuids": 0.10, "copy": 0.05, "messy": 0.19, "code": 0.08}
+SHARES = {"passkey": 0.06, "keyed": 0.15, "dense": 0.13, "uuids": 0.08, "copy": 0.02, "messy": 0.48, "code": 0.08}
 MIN_PROBLEM = 256
 
 

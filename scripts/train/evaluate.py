@@ -15,7 +15,7 @@ import torch.nn.functional as F
 import code_items
 import messy
 from items import DENSE, KEYED, LANDMARK_HEAD, SINGLE, Draw, Retrieval
-from segments import ANSWER, Encoder, Haystack, assemble, join
+from segments import ANSWER, COPY, Encoder, Haystack, assemble, join
 
 UNSEEN_SINGLE = ("Keep in mind: the secret vault combination equals {v}, nothing else.",
                  "Which number opens the secret vault? The secret vault combination equals", "")
@@ -25,6 +25,7 @@ LINES = KEYED[6]
 PASSKEYS = {"passkey": SINGLE[0], "passkey_bare": SINGLE[0], "passkey_filler": SINGLE[0], "passkey_unseen": UNSEEN_SINGLE}
 NEEDLES = {"needle9": KEYED[0], "ruler9": KEYED[1], "register9_bare": KEYED[5], "unseen9": UNSEEN_KEYED}
 MESSY = [f"messy_{kind}{suffix}" for kind in messy.KINDS for suffix in ("", "_unseen")]
+MESSY += ["messy_plain_restated"]  # new statements, known questions; _unseen has new questions too
 KINDS = [*PASSKEYS, *NEEDLES, "lines", "uuid", "code", *MESSY]
 CURVE = [("passkey", 4096), ("needle9", 4096), ("unseen9", 1024), ("unseen9", 4096), ("lines", 2048),
          ("uuid", 4096), ("code", 4096), ("messy_plain", 2048), ("messy_plain_unseen", 2048),
@@ -39,8 +40,8 @@ class Tests:
         self.draw = Draw(self.rng, words, random_wordings=0)
         self.text, self.code = Haystack(self.encoder, text), Haystack(self.encoder, code)
         self.retrieval = Retrieval(self.encoder, self.draw, [(1.0, self.text)])
-        make = lambda new: messy.Messy(self.encoder, self.draw, facts, lambda: self.text, True, new, new)
-        self.messy = {"": make(False), "_unseen": make(True)}
+        make = lambda new: messy.Messy(self.encoder, self.draw, facts, lambda: self.text, True, *new, made_up=0)
+        self.messy = {"": make((False, False)), "restated": make((True, False)), "unseen": make((True, True))}
 
     def item(self, kind, length):
         if kind in PASSKEYS:
@@ -53,8 +54,8 @@ class Tests:
             return self._uuid(length)
         if kind == "code":
             return self._code(length)
-        _, what, *unseen = kind.split("_")
-        return self.messy["_unseen" if unseen else ""].test(length, what)
+        _, what, *wording = kind.split("_")
+        return self.messy["".join(wording)].test(length, what)
 
     def _key(self):
         return self.draw.pick(self.draw.words) + "-" + self.draw.pick(self.draw.words)
@@ -65,7 +66,7 @@ class Tests:
         head = self.encoder.text(LANDMARK_HEAD.replace("{it}", "them") + lead)
         stack = r.filler if kind == "passkey_filler" else self.text
         ask = r.ask(wording, "", value, "", kind == "passkey_bare", lead)
-        return assemble(length, self.rng, stack, [r.statement(wording, "", value, "")], [ask], [head])
+        return assemble(length, self.rng, stack, [r.statement(wording, "", value, "", bool(lead))], [ask], [head])
 
     def _needles(self, kind, length):
         wording, r = NEEDLES[kind], self.retrieval
@@ -79,12 +80,10 @@ class Tests:
         r, lines, pairs, used = self.retrieval, [], [], 0
         while used < length - 110:
             pair = (self._key(), self.draw.number(5), "")
-            line = r.statement(LINES, *pair)
-            line.ids, line.weights = np.append(line.ids, np.uint16(13)), np.append(line.weights, np.uint8(5))
-            lines.append(line)
+            lines.append(r.record(LINES, *pair))
             pairs.append(pair)
-            used += len(line)
-        return assemble(length, self.rng, self.text, [join(lines)], [r.ask(LINES, *self.draw.pick(pairs))])
+            used += len(lines[-1])
+        return assemble(length, self.rng, self.text, [join(lines)], [r.ask(LINES, *self.draw.pick(pairs), lead="\n")])
 
     def _uuid(self, length):
         encode, draw = self.encoder.encode, self.draw
@@ -116,7 +115,7 @@ def _build(job):
     while len(items) < count:
         if (item := tests.item(kind, length)) is not None:
             items.append(item)
-    return (kind, length), np.stack([i.ids for i in items]), np.stack([i.weights >= ANSWER for i in items])
+    return (kind, length), np.stack([i.ids for i in items]), np.stack([i.weights > COPY for i in items])
 
 
 def build_sets(arguments, kinds_and_lengths, count=100):

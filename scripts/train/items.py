@@ -156,8 +156,13 @@ class Retrieval:
         first = int(self.rng.integers(len(cuts) - 5))
         return segments.RepeatedFiller(ids[cuts[first] : cuts[first + int(self.rng.integers(1, 5))]])
 
-    def statement(self, wording, key, value, name, key_weight=KEY):
-        return self.encoder.encode(fill(wording[0], NOISE, key_weight, k=key, v=value, a=name))
+    def statement(self, wording, key, value, name, own_line=False):
+        return self.encoder.encode(fill(wording[0], NOISE, KEY, k=key, v=value, a=name), own_line)
+
+    def record(self, wording, key, value, name, new_line=True):
+        """A line of a dense block; without `new_line` it runs on, as prose does."""
+        parts = fill(wording[0], NOISE, 3, k=key, v=value, a=name)
+        return self.encoder.encode([("\n", KEY), *parts] if new_line else parts)
 
     def ask(self, wording, key, value, name, bare=False, lead=""):
         prefix = "".join(t for t, _ in fill(wording[2 if bare else 1], TEXT, k=key, v=value, a=name))
@@ -176,7 +181,8 @@ class Retrieval:
             text = LANDMARK_HEAD.replace("{it}", draw.pick(["them", "them", "it"]))
             head = [self.encoder.text(text + ("\n" if lead else ""))]
         stack = self.repeated() if repeated else self.haystack()
-        return assemble(length, self.rng, stack, [self.statement(wording, "", value, name)],
+        own_line = bool(lead) and draw.chance(0.5)
+        return assemble(length, self.rng, stack, [self.statement(wording, "", value, name, own_line)],
                         [self.ask(wording, "", value, name, draw.chance(0.3), lead)], head)
 
     def keyed(self, length):
@@ -219,20 +225,20 @@ class Retrieval:
         draw, rng = self.draw, self.rng
         wording, name, bare = draw.wording(DENSE), draw.pick(NAMES_OF_VALUES), draw.chance(0.3)
         budget = rng.random() ** 0.7 * 0.95 * length - 250
-        records, lines, used = {}, [], 0
+        records, lines, used, new_line = {}, [], 0, draw.chance(0.85)
         while used < budget:
             key, value = draw.key(), draw.value()
             if key in records:
                 continue
             records[key] = value
-            parts = fill(wording[0], NOISE, 3, k=key, v=value, a=name) + [("\n", KEY)]
-            lines.append(self.encoder.encode(parts))
+            lines.append(self.record(wording, key, value, name, new_line))
             used += len(lines[-1])
         if len(lines) < 2:
             return None
         keys = list(records)
         asked = [keys[i] for i in rng.permutation(len(keys))[: int(rng.integers(1, 9))]]
-        tail = [self.ask(wording, k, records[k], name, bare) for k in asked]
+        lead = "\n" if draw.chance(0.6) else ""
+        tail = [self.ask(wording, k, records[k], name, bare, lead) for k in asked]
         return assemble(length, rng, self.haystack(), [join(lines)], tail)
 
     def uuids(self, length):

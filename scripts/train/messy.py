@@ -9,11 +9,15 @@ import pathlib
 import numpy as np
 import yaml
 
+import wordings
 from items import fill
 from segments import KEY, NOISE, assemble, question
 
 FACTS = pathlib.Path(__file__).resolve().parents[2] / "datasets" / "needle" / "facts.yaml"
 LINE_FORMS = {"list", "table", "log", "code", "email"}
+ENTITIES = ("person", "projects", "servers")
+# Loss weights of an answer: its first token (the space and the first digit) decides, the rest is copied.
+FIRST, REST = 100, 25
 KINDS = ("plain", "near", "stale", "negated", "absent")  # what one question tests
 
 
@@ -24,6 +28,9 @@ class Facts:
         self.data = yaml.safe_load(pathlib.Path(path).read_text())
         self.abstain = self.data["abstain"]
         self.relations = self.data["relations"]
+        cues = wordings.cues(self.relations)
+        for relation in self.relations:
+            relation["cues"] = cues[relation["name"]]
 
     def names(self, kind, held_out):
         suffix = "_heldout" if held_out else ""
@@ -36,9 +43,14 @@ class Facts:
 
 
 class Messy:
-    """`new_names`, `new_statements`, `new_questions`: use what training never shows."""
+    """`new_names`, `new_statements`, `new_questions`: use what training never shows.
 
-    def __init__(self, encoder, draw, facts, haystack, new_names=False, new_statements=False, new_questions=False):
+    `made_up` is the share of wordings made of random words.
+    """
+
+    def __init__(self, encoder, draw, facts, haystack, new_names=False, new_statements=False, new_questions=False,
+                 made_up=0.3):
+        self.made_up = made_up
         self.encoder, self.draw, self.rng, self.facts, self.haystack = encoder, draw, draw.rng, facts, haystack
         self.new_names, self.new_statements, self.new_questions = new_names, new_statements, new_questions
 
@@ -72,7 +84,7 @@ class Messy:
         spec = relation["value"]
         if spec["kind"] == "digits":
             return self.draw.number(spec["length"])
-        return self.draw.pick(self.facts.data[spec["from"]])
+        return self.draw.pick(spec["words"] if spec["kind"] == "words" else self.facts.data[spec["from"]])
 
     def other_value(self, relation, value):
         while (other := self.value(relation)) == value:
@@ -88,13 +100,37 @@ class Messy:
         weight = NOISE if relation["value"]["kind"] == "digits" else KEY
         return self.encoder.encode(fill(wording, weight, KEY, e=entity, v=value), own_line)
 
+    def sentence(self):
+        """The words of a random sentence of the haystack, or None."""
+        ids, cuts, _ = self.haystack().window(120, self.rng)
+        if len(cuts) < 2:
+            return None
+        text = self.encoder.processor.decode(ids[cuts[0] : cuts[1]].tolist())
+        words = text.replace("{", "").replace("}", "").split()
+        return words if 4 <= len(words) <= 25 else None
+
     def statement(self, relation, entity, value):
+        if "made" in relation and self.draw.chance(0.6):
+            return self._encode(relation, self.draw.pick(relation["made"]), entity, value)
+        if "made" in relation or self.draw.chance(self.made_up):
+            terse = self.draw.chance(0.2)
+            # A known relation can often do without its cue: the kind of value tells.
+            share = 0.9 if "made" in relation else 0.6
+            sentence = self.sentence() if self.draw.chance(0.5) else None
+            wording = wordings.statement(self.draw, self.draw.pick(relation["cues"]), terse, sentence, share)
+            return self._encode(relation, wording, entity, value, terse)
         wording = self.draw.pick(self.facts.wordings(relation, "statements", self.new_statements))
         return self._encode(relation, wording["text"], entity, value, wording["form"] in LINE_FORMS)
 
-    def ask(self, relation, entity, answer, lead):
-        wording = self.draw.pick(self.facts.wordings(relation, "questions", self.new_questions))
-        return question(self.encoder, wording["text"].replace("{e}", entity), answer, lead=lead)
+    def update(self, relation, entity, value):
+        """A later value; any statement may be one, most say that something changed."""
+        if "made" in relation or (self.made_up and self.draw.chance(0.2)):
+            return self.statement(relation, entity, value)
+        return self._encode(relation, self.draw.pick(relation["update"]), entity, value)
+
+    def deny(self, relation, entity, value):
+        other = self.value(relation) if value is None else self.other_value(relation, value)
+        return self._encode(relation, self.draw.pick(relation["negated"]), entity, other)
 
     def state(self, relation, entity, stale):
         """(segments in order, the value that counts)"""
@@ -102,26 +138,89 @@ class Messy:
         if not stale:
             return [self.statement(relation, entity, value)], value
         old = self.other_value(relation, value)
+        said_old = "stale" in relation and self.draw.chance(0.5)
         first = (self._encode(relation, self.draw.pick(relation["stale"]), entity, old)
-                 if self.draw.chance(0.5) else self.statement(relation, entity, old))
-        return [first, self._encode(relation, self.draw.pick(relation["update"]), entity, value)], value
+                 if said_old else self.statement(relation, entity, old))  # fmt: skip
+        return [first, self.update(relation, entity, value)], value
 
-    def deny(self, relation, entity, value):
-        other = self.value(relation) if value is None else self.other_value(relation, value)
-        return self._encode(relation, self.draw.pick(relation["negated"]), entity, other)
+    def ask(self, relation, entity, answer, lead="", own_line=False):
+        if "made" in relation or self.draw.chance(self.made_up * 0.8):
+            text = wordings.question(self.draw, self.draw.pick(relation["cues"]))
+        else:
+            text = self.draw.pick(self.facts.wordings(relation, "questions", self.new_questions))["text"]
+        segment = question(self.encoder, text.replace("{e}", entity), answer, REST, lead=lead, own_line=own_line)
+        first = int(np.argmax(segment.weights == REST))
+        decisive = 2 if segment.ids[first] == self.encoder.space else 1
+        segment.weights[first : first + decisive] = FIRST
+        return segment
 
     # ---- problems
 
     def problem(self, length):
-        """A training problem: several facts of several relations, one to six questions."""
+        return self.stream(length) if self.draw.chance(0.65) else self.quiz(length)
+
+    def _cast(self, count):
+        """Some relations, and the entities of each kind they speak of."""
         draw, rng = self.draw, self.rng
-        relations = [self.facts.relations[i] for i in rng.permutation(len(self.facts.relations))[: rng.integers(1, 5)]]
-        count = int(rng.integers(2, min(17, max(3, length // 70))))
+        some = int(rng.integers(1, 5))
+        if draw.chance(0.35):
+            relations = [wordings.invented_relation(draw, draw.pick(ENTITIES)) for _ in range(some)]
+        else:
+            relations = [self.facts.relations[i] for i in rng.permutation(len(self.facts.relations))[:some]]
         pool = {}
         for kind in dict.fromkeys(r["entity"] for r in relations):
             pool[kind] = [self.entity(kind) for _ in range(int(rng.integers(1, count + 1)))]
             if draw.chance(0.4):
-                pool[kind].append(self.near(kind, pool[kind][0]))
+                pool[kind].append(self.near(kind, draw.pick(pool[kind])))
+        return relations, pool
+
+    def stream(self, length):
+        """Facts, changes, denials and questions as they come; the answer is what holds by then."""
+        draw, rng = self.draw, self.rng
+        budget = rng.uniform(0.15, 0.9) * length - 150
+        relations, pool = self._cast(max(3, int(budget / 40)))
+        asking, changing, denying = rng.uniform(0.3, 0.6), draw.pick([0.02, 0.15]), draw.pick([0, 0, 0.1])
+        lines = draw.chance(0.3)  # questions on lines of their own
+        facts, events, used = {}, [], 0
+        while used < budget:
+            relation = draw.pick(relations)
+            entity = draw.pick(pool[relation["entity"]])
+            known = facts.get((relation["name"], entity), (0, 0, None, False))[2]
+            if not all(f[3] for f in facts.values()) and draw.chance(asking):
+                events.append(self._question(relations, pool, facts, own_line=lines))
+            elif "negated" in relation and draw.chance(denying):
+                events.append(self.deny(relation, entity, known))
+            elif known is None or draw.chance(changing) or all(f[3] for f in facts.values()):
+                value = self.value(relation)
+                say = self.statement if known is None else self.update
+                events.append(say(relation, entity, value))
+                facts[relation["name"], entity] = (relation, entity, value, False)
+            else:
+                events.append(self._question(relations, pool, facts, own_line=lines))
+            used += len(events[-1])
+        if not facts:
+            return None
+        lead = "\n" if draw.chance(0.4) else ""
+        tail = [self._question(relations, pool, facts, lead) for _ in range(int(rng.integers(1, 4)))]
+        return assemble(length, rng, self.haystack(), events, tail)
+
+    def _question(self, relations, pool, facts, lead="", own_line=False, absent=0.15):
+        if self.draw.chance(absent):
+            relation, entity = self._unstated(relations, pool, facts)
+            if relation is not None:
+                return self.ask(relation, entity, self.facts.abstain, lead, own_line)
+        # An answer given once can be copied from there, so mostly ask what was not asked before.
+        new = [k for k, fact in facts.items() if not fact[3]]
+        key = self.draw.pick(new if new and self.draw.chance(0.9) else list(facts))
+        relation, entity, value, _ = facts[key]
+        facts[key] = (relation, entity, value, True)
+        return self.ask(relation, entity, value, lead, own_line)
+
+    def quiz(self, length):
+        """Several facts, then one to six questions."""
+        draw, rng = self.draw, self.rng
+        count = int(rng.integers(2, min(17, max(3, length // 70))))
+        relations, pool = self._cast(count)
         stale_share = draw.pick([0, 0.2, 0.6])
         facts, groups = {}, []
         for _ in range(count):
@@ -130,24 +229,17 @@ class Messy:
             if (relation["name"], entity) in facts:
                 continue
             group, value = self.state(relation, entity, draw.chance(stale_share))
-            facts[relation["name"], entity] = (relation, value)
+            facts[relation["name"], entity] = (relation, entity, value, False)
             groups.append(group)
         for _ in range(int(rng.integers(0, 4)) if draw.chance(0.5) else 0):
             relation = draw.pick(relations)
             entity = draw.pick(pool[relation["entity"]])
-            groups.append([self.deny(relation, entity, facts.get((relation["name"], entity), (0, None))[1])])
+            if "negated" in relation:
+                known = facts.get((relation["name"], entity), (0, 0, None, False))[2]
+                groups.append([self.deny(relation, entity, known)])
         lead = draw.pick(["", "", "\n"])
-        stated, tail = list(facts), []
-        for i in rng.permutation(len(stated))[: int(rng.integers(1, 7))]:
-            relation, value = facts[stated[i]]
-            entity = stated[i][1]
-            if draw.chance(0.17):
-                relation, entity = self._unstated(relations, pool, facts)
-                value = self.facts.abstain
-                if relation is None:
-                    continue
-            tail.append(self.ask(relation, entity, value, lead))
-        return self._place(length, groups, tail) if tail else None
+        tail = [self._question(relations, pool, facts, lead) for _ in range(int(rng.integers(1, 7)))]
+        return self._place(length, groups, tail)
 
     def _unstated(self, relations, pool, facts):
         for _ in range(8):

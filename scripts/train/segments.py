@@ -66,10 +66,14 @@ class Encoder:
         return self.encode([(text, weight)])
 
 
-def question(encoder, prefix, answer, weight=ANSWER, end=".", lead=""):
-    """A question and its answer; " " between them unless the prefix opens a bracket or a quote."""
+def question(encoder, prefix, answer, weight=ANSWER, end=".", lead="", own_line=False):
+    """A question and its answer; " " between them unless the prefix opens a bracket or a quote.
+
+    The space counts as answer: before a number it is a token, and with it the model has decided
+    that a number comes.
+    """
     gap = "" if prefix.endswith(("<", '"', "(")) else " "
-    return encoder.encode([(lead + prefix + gap, TEXT), (answer, weight), (end, TEXT)])
+    return encoder.encode([(lead + prefix, TEXT), (gap + answer, weight), (end, TEXT)], own_line)
 
 
 class Haystack:
