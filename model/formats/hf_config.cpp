@@ -178,6 +178,9 @@ ModelConfig parse_hf_config(std::string_view text, const std::string& where) {
   config.layers = root.integer("num_hidden_layers");
   config.heads = root.small("num_attention_heads");
   if (config.heads < 1) root.refuse("num_attention_heads", "at least 1");
+  if (config.hidden < 1 || config.hidden > std::numeric_limits<int>::max()) {
+    root.refuse("hidden_size", "a positive 32-bit integer");  // head_dim is derived from it
+  }
   // Without the key, transformers gives a Mistral 8 KV heads and a Llama as many as query heads.
   const bool named = json.contains("num_key_value_heads");
   config.kv_heads = root.small("num_key_value_heads", mistral && !named ? 8 : config.heads);

@@ -1,15 +1,15 @@
+#include "base/random.h"
+#include "model/formats/safetensors.h"
+#include "model/formats/test_files.h"
+
 #include <array>
 #include <string>
 #include <vector>
 
 #include <gtest/gtest.h>
 
-#include "base/random.h"
-#include "model/formats/safetensors.h"
-#include "model/formats/test_files.h"
-
-// Thousands of damaged files: each is read or refused with an Error, and what is read stays within the
-// file. Most useful under the sanitizers.
+// Thousands of damaged files: each is read or refused with an Error, and what is read stays within
+// the file. Most useful under the sanitizers.
 namespace kvg {
 namespace {
 
@@ -25,8 +25,8 @@ std::string valid_file() {
   return safetensors_bytes(header, std::string(40, '\x3f'));
 }
 
-// Applies one to four random edits: bit flips, bytes replaced by ones that mean something in JSON, parts
-// removed, repeated or inserted, the end cut off, the length prefix changed.
+// Applies one to four random edits: bit flips, bytes replaced by ones that mean something in JSON,
+// parts removed, repeated or inserted, the end cut off, the length prefix changed.
 std::string mutate(std::string bytes, Random* random) {
   static constexpr std::string_view kMeaningful = "{}[]\",:0123456789-+.eE\\ \xff\xc3\x80";
   const uint64_t edits = 1 + random->below(4);
@@ -54,7 +54,8 @@ std::string mutate(std::string bytes, Random* random) {
         bytes.resize(at);
         break;
       case 6:
-        bytes[random->below(std::min<size_t>(bytes.size(), 8))] = static_cast<char>(random->below(256));
+        bytes[random->below(std::min<size_t>(bytes.size(), 8))] =
+            static_cast<char>(random->below(256));
         break;
       default:
         bytes += bytes.substr(at, span);
@@ -64,7 +65,8 @@ std::string mutate(std::string bytes, Random* random) {
   return bytes;
 }
 
-// The same edits, but the length prefix is made true again, so that they reach what comes behind it.
+// The same edits, but the length prefix is made true again, so that they reach what comes behind
+// it.
 std::string mutate_header(const std::string& file, Random* random) {
   const std::string header = file.substr(8, file.size() - 48);
   return safetensors_bytes(mutate(header, random), file.substr(file.size() - 40));

@@ -1,12 +1,12 @@
 #include "model/formats/safetensors.h"
 
+#include "model/formats/test_files.h"
+
 #include <array>
 #include <cstring>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-
-#include "model/formats/test_files.h"
 
 namespace kvg {
 namespace {
@@ -156,7 +156,8 @@ TEST(SafetensorsHeader, RefusesOffsetsThatLie) {
   EXPECT_THAT(header_error("{" + entry("a", "2", "0,12") + "}", 12),
               HasSubstr("a: data_offsets: found [0, 12] = 12 bytes, expected 8 bytes"));
   EXPECT_THAT(header_error("{" + entry("a", "2", "8,0") + "}", 8), HasSubstr("[8, 0]"));
-  EXPECT_THAT(header_error("{" + entry("a", "2", "0,8") + "}", 4), HasSubstr("the 4 bytes of data"));
+  EXPECT_THAT(header_error("{" + entry("a", "2", "0,8") + "}", 4),
+              HasSubstr("the 4 bytes of data"));
   EXPECT_THAT(
       header_error("{" + entry("a", "2", "18446744073709551608,18446744073709551615") + "}", 8),
       HasSubstr("a part of"));
@@ -167,7 +168,8 @@ TEST(SafetensorsHeader, RefusesOffsetsThatLie) {
   EXPECT_THAT(header_error("{" + entry("a", "1", "0,4") + "," + entry("b", "1", "8,12") + "}", 12),
               HasSubstr("b: data_offsets: found [8, 12], expected begin 4"));
   EXPECT_THAT(header_error("{" + entry("a", "1", "4,8") + "}", 8), HasSubstr("expected begin 0"));
-  EXPECT_THAT(header_error("{" + entry("a", "1", "0,4") + "}", 8), HasSubstr("8 bytes, expected 4"));
+  EXPECT_THAT(header_error("{" + entry("a", "1", "0,4") + "}", 8),
+              HasSubstr("8 bytes, expected 4"));
 }
 
 TEST(SafetensorsIndex, MustAgreeWithItsFiles) {
@@ -193,10 +195,14 @@ TEST(SafetensorsIndex, MustAgreeWithItsFiles) {
 TEST(SafetensorsWriter, SaysWhatItCannotWrite) {
   std::array<float, 1> value = {1};
   const Tensor tensor(value.data(), DType::f32, Device::cpu, {1});
-  EXPECT_THAT(error_of([&] { write_safetensors("/no/such/folder/x", {{"a", tensor}}); }),
+  EXPECT_THAT(error_of([&] {
+                write_safetensors("/no/such/folder/x", {{"a", tensor}});
+              }),
               HasSubstr("/no/such/folder/x"));
   const TempFolder folder;
-  EXPECT_THAT(error_of([&] { write_safetensors(folder / "x", {{"a", tensor}, {"a", tensor}}); }),
+  EXPECT_THAT(error_of([&] {
+                write_safetensors(folder / "x", {{"a", tensor}, {"a", tensor}});
+              }),
               HasSubstr("a: found the name twice"));
   EXPECT_TRUE(std::filesystem::is_empty(folder.path()));
 }

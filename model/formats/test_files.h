@@ -1,5 +1,7 @@
 #pragma once
 
+#include "base/error.h"
+
 #include <cstdint>
 #include <cstdlib>
 #include <filesystem>
@@ -8,8 +10,6 @@
 #include <string>
 
 #include <gtest/gtest.h>
-
-#include "base/error.h"
 
 // What the tests of this folder share.
 namespace kvg {

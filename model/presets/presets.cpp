@@ -53,7 +53,7 @@ std::map<std::string, Key> keys_of(ModelConfig* config) {
 }
 
 void set_attention(const YAML::Node& value, const std::string& where, ModelConfig* config) {
-  const auto name = value.as<std::string>();
+  const std::string name = value.IsScalar() ? value.Scalar() : YAML::Dump(value);
   if (name != "gqa" && name != "coda") throw Error(where, "attention", name, "gqa or coda");
   config->coda = name == "coda";
 }
@@ -81,7 +81,8 @@ ModelConfig parse_preset(const std::string& yaml, const std::string& name,
   std::vector<std::string> names;
   for (const auto& [key, entry] : keys) names.push_back(key);
   for (const auto& item : root) {
-    const auto key = item.first.as<std::string>();
+    if (!item.first.IsScalar()) throw Error(where, "", "a key that is no name", join(names));
+    const std::string& key = item.first.Scalar();
     const auto known = keys.find(key);
     if (known == keys.end()) {
       throw Error(where, key, "an unknown key" + did_you_mean(key, names), join(names));

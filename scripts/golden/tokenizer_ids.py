@@ -38,7 +38,8 @@ SENTENCEPIECE = [
     "tokenizers/mistral-7b-v0.1.model",
     "tokenizers/llama2.model",
 ]
-WHOLE_TEXT = "wikitext2/wiki.valid.raw"
+LONG_TEXT = "wikitext2/wiki.valid.raw"
+LONG_BYTES = 100_000
 LLAMA2C = "models/stories260K/tokenizer.bin"
 STORIES = TEXTS + [
     "Once upon a time, there was a little girl named Lily. She loved to play outside.",
@@ -56,11 +57,13 @@ def sentencepiece_rows(name):
         {"text": text, "ids": (ids := processor.encode(text)), "decoded": processor.decode(ids)}
         for text in TEXTS
     ]
-    whole = processor.encode((DATA / WHOLE_TEXT).read_bytes().decode())
+    text = (DATA / LONG_TEXT).read_bytes()[:LONG_BYTES]
+    text = text[: text.rindex(b"\n") + 1]
+    ids = processor.encode(text.decode())
     return {
         "vocab": processor.vocab_size(),
         "rows": rows,
-        "whole": {"text": WHOLE_TEXT, "count": len(whole), "sha256": digest(whole)},
+        "long": {"text": LONG_TEXT, "bytes": len(text), "count": len(ids), "sha256": digest(ids)},
     }
 
 
