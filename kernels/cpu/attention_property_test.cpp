@@ -1,4 +1,5 @@
 #include "kernels/cpu/attention_test_util.h"
+#include "kernels/reference/attention.h"
 
 #include <complex>
 #include <numeric>
@@ -131,6 +132,56 @@ TEST(AttentionPropertyTest, GroupsOfDifferentCodecsMergeAsOneSoftmax) {
   const auto found = outputs(c, sets);
   EXPECT_LT(relative_error(found.first, expected.first), 1e-12);
   EXPECT_LT(relative_error(found.second, expected.first), 1e-5);
+}
+
+// Which slots order allows, by the definition: slot i holds the token of first_position + i; read
+// are max(first_position, t - window + 1) .. t.
+TEST(AttentionPropertyTest, ReadableSlotsFollowTheDefinition) {
+  for (const int64_t first : {-1, 0, 7}) {
+    for (const int64_t window : {0, 1, 4, 100}) {
+      for (const int64_t count : {0, 1, 12}) {
+        for (int64_t position = 0; position < 30; ++position) {
+          AttentionGroup group;
+          group.count = count;
+          group.first_position = first;
+          group.window = window;
+          const reference::SlotRange range = reference::readable_slots(group, position);
+          for (int64_t i = 0; i < count; ++i) {
+            const int64_t token = first + i;
+            const bool causal = token <= position && (window == 0 || token > position - window);
+            EXPECT_EQ(i >= range.begin && i < range.end, first < 0 || causal)
+                << "slot " << i << " of " << count << " from " << first << " at " << position
+                << ", window " << window;
+          }
+        }
+      }
+    }
+  }
+}
+
+// One readable slot makes attention its value: out = (1 - lambda) v, then the head norm by hand.
+TEST(AttentionPropertyTest, LambdaAndHeadNormByHand) {
+  Sets sets;
+  Random random(kSeed + 44);
+  AttentionCase c({1, 4, kKvHeads, kHeadDim, 2, 1, true}, random);
+  Twin v = random_slots(1, random);
+  const ExactStore store(random_slots(1, random), v, c.layer);
+  c.one_block(0, {{store.store, 0, 1}});
+  const auto found = outputs(c, sets);
+  std::vector<double> expected(4 * kHeadDim);
+  for (size_t head = 0; head < 4; ++head) {
+    double squares = 0;
+    for (size_t d = 0; d < kHeadDim; ++d) {
+      double& x = expected[head * kHeadDim + d];
+      x = (1 - c.lambda.wide()[head]) * v.wide()[head / 2 * kHeadDim + d];
+      squares += x * x;
+    }
+    for (size_t d = 0; d < kHeadDim; ++d) {
+      expected[head * kHeadDim + d] *= c.head_norm.wide()[d] / std::sqrt(squares / kHeadDim + 1e-6);
+    }
+  }
+  EXPECT_LT(relative_error(found.first, expected), 1e-13);
+  EXPECT_LT(relative_error(found.second, expected), 1e-6);
 }
 
 // ---- Positions inside the cache (StreamingLLM) ----

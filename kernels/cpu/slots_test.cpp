@@ -78,6 +78,33 @@ TEST(SlotsTest, StoreAndLoadWrapAround) {
   }
 }
 
+// The layout that caches and other devices rely on: codes [kv_heads, capacity, code_bytes].
+TEST(SlotsTest, CodesLieByHeadThenSlot) {
+  Sets sets;
+  Random random(kSeed + 32);
+  const auto codec = Codec::make({CodecKind::f32}, kHeadDim);
+  Twin k = Twin::random({3, kKvHeads, kHeadDim}, random);
+  Twin v = Twin::random({3, kKvHeads, kHeadDim}, random);
+  for (Ops* ops : {sets.reference.get(), sets.cpu.get()}) {
+    Codes codes(*codec, 5);
+    ops->store({k.on(*ops), v.on(*ops), 0, codes.store, 4});
+    std::vector<float> found(kHeadDim);
+    for (size_t row = 0; row < 3; ++row) {
+      for (size_t head = 0; head < kKvHeads; ++head) {
+        const size_t slot = (4 + row) % 5;
+        const size_t at = (head * 5 + slot) * kHeadDim;
+        const size_t from = (row * kKvHeads + head) * kHeadDim;
+        std::memcpy(found.data(), codes.k.data() + at * sizeof(float), kHeadDim * sizeof(float));
+        EXPECT_TRUE(
+            std::equal(found.begin(), found.end(), k.narrow().begin() + static_cast<long>(from)));
+        std::memcpy(found.data(), codes.v.data() + at * sizeof(float), kHeadDim * sizeof(float));
+        EXPECT_TRUE(
+            std::equal(found.begin(), found.end(), v.narrow().begin() + static_cast<long>(from)));
+      }
+    }
+  }
+}
+
 TEST(SlotsTest, LoadReturnsFromTheCodecsFrame) {
   Sets sets;
   Random random(kSeed + 31);
