@@ -152,9 +152,13 @@ ItemRefs Digest::items(const Measure& measure, size_t method, std::string_view c
                 [&](const Item& item) { return measure.covers(item); });
 }
 
+Digest outline(const Run& run, const StatisticsOptions& options) {
+  return {&run, options, view_methods(run), list_measures(run), 0};
+}
+
 Digest make_digest(const Run& run, const StatisticsOptions& options) {
-  Digest digest{&run, options, view_methods(run), {}, 0};
-  std::vector<Measure> measures = list_measures(run);
+  Digest digest = outline(run, options);
+  std::vector<Measure> measures = std::move(digest.measures);
   for (Measure& measure : measures) {
     fill_metrics(digest, &measure);
     fill_contrasts(digest, &measure);

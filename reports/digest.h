@@ -59,6 +59,9 @@ struct Digest {
 
 Digest make_digest(const Run& run, const StatisticsOptions& options);
 
+// The same without any number: methods and measures only.
+Digest outline(const Run& run, const StatisticsOptions& options);
+
 // What a method occupies when provisioned for `tokens` tokens (the nearest size on record that is
 // not smaller, else the largest); nullptr without any.
 const ProvisionedBytes* provisioned(const MethodRecord& method, int64_t tokens);

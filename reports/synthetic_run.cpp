@@ -114,7 +114,8 @@ class Writer {
     for (int64_t stream = 0; stream < options_.streams; ++stream) {
       // One stream of random numbers for all methods: they read the same text.
       Random text(mix_seed({options_.seed, name_seed("text"), static_cast<uint64_t>(stream)}));
-      Random own(mix_seed({options_.seed, method + 1, static_cast<uint64_t>(stream)}));
+      Random own(mix_seed(
+          {options_.seed, options_.outcome_seed, method + 1, static_cast<uint64_t>(stream)}));
       const double level = 2.9 + 0.2 * text.normal();
       json blocks = json::array();
       std::map<int64_t, std::pair<int64_t, double>> positions, repeats;
@@ -124,7 +125,8 @@ class Writer {
         for (int64_t part = at; part < at + 512; part += 256) {
           const double base = level + 0.9 * std::exp(-static_cast<double>(part) / 300.0);
           const double nats = 256 * (base + 0.05 * text.normal() +
-                                     extra(method, part + 128) * (1 + 0.15 * own.normal()));
+                                     extra(method, part + 128) * (1 + 0.15 * own.normal()) +
+                                     options_.noise_nats * own.normal());
           block += nats;
           const auto edge = std::upper_bound(kEdges.begin(), kEdges.end(), part) - 1;
           positions[*edge].first += 256;
@@ -187,7 +189,8 @@ class Writer {
 
   void answer(json* row, size_t method, const std::string& condition, bool needle, int64_t length,
               double depth, int64_t index) {
-    Random random(mix_seed({options_.seed, name_seed((*row)["key"].get<std::string>())}));
+    Random random(mix_seed(
+        {options_.seed, options_.outcome_seed, name_seed((*row)["key"].get<std::string>())}));
     Random item(mix_seed({options_.seed, name_seed((*row)["group"].get<std::string>()),
                           static_cast<uint64_t>(index)}));
     const double distance = static_cast<double>(length) * (1 - depth);

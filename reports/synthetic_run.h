@@ -11,7 +11,9 @@ namespace kvg::reports {
 // Writes run folders with invented results, in the schema of real ones, for tests of reports and
 // for work on the page. Every number follows from the seed.
 struct SyntheticOptions {
-  uint64_t seed = 1;
+  uint64_t seed = 1;          // of the items
+  uint64_t outcome_seed = 0;  // of what the methods make of them
+  double noise_nats = 0;      // standard deviation of what a method adds to a block of 256 tokens
   std::vector<std::string> methods = {"full",
                                       "window(window=252)",
                                       "sinks(sinks=4,window=248)",

@@ -84,4 +84,33 @@ std::string to_markdown(const Table& table) {
   return out;
 }
 
+std::string to_text(const Table& table) {
+  std::vector<std::vector<std::string>> rows(1);
+  for (const Column& column : table.columns) rows[0].push_back(valid_utf8(column.title));
+  for (const auto& row : table.rows) {
+    rows.emplace_back();
+    for (const Cell& cell : row) {
+      std::string text = cell.verdict ? verdict_word(*cell.verdict) + " " + cell.text : cell.text;
+      if (!cell.detail.empty()) text += (text.empty() ? "" : " ") + cell.detail;
+      rows.back().push_back(valid_utf8(text));
+    }
+  }
+  std::vector<size_t> widths(table.columns.size(), 0);
+  for (const auto& row : rows) {
+    for (size_t c = 0; c < row.size(); ++c)
+      widths[c] = std::max(widths[c], character_count(row[c]));
+  }
+  std::string out;
+  for (const auto& row : rows) {
+    std::string line;
+    for (size_t c = 0; c < row.size(); ++c) {
+      const std::string padding(widths[c] - character_count(row[c]), ' ');
+      line +=
+          (c == 0 ? "" : "  ") + (table.columns[c].number ? padding + row[c] : row[c] + padding);
+    }
+    out += line.substr(0, line.find_last_not_of(' ') + 1) + "\n";
+  }
+  return out;
+}
+
 }  // namespace kvg::reports

@@ -31,6 +31,8 @@ struct Table {
 
 std::string to_html(const Table& table);
 std::string to_markdown(const Table& table);
+// Aligned columns for a terminal, details in line; titles without theirs.
+std::string to_text(const Table& table);
 
 // "same", "worse", "better", "unclear"
 std::string verdict_word(Verdict verdict);
