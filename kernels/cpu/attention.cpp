@@ -168,7 +168,7 @@ class TileRun {
     const int64_t head_dim = p_.head_dim;
     for (int64_t begin = slots.begin; begin < slots.end; begin += kTileSlots) {
       const int64_t n = std::min(kTileSlots, slots.end - begin);
-      const int64_t first_slot = (group.first_slot + begin) % group.store.capacity;
+      const int64_t first_slot = group.first_slot + begin;
       reference::decode_slots(slot_array(group.store, kv_head_, false), first_slot, n, vectors_);
       blas_.multiply_transposed(queries_, n, head_dim, q_, head_dim, vectors_, head_dim, false,
                                 logits_, n);

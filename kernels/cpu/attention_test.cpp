@@ -118,6 +118,18 @@ TEST_F(AttentionTest, LongCachesAndLargeLogits) {
   }
 }
 
+// A part of the slots that decode is cut into ends within a group and begins within another.
+TEST_F(AttentionTest, PartsCrossGroups) {
+  const auto exact = Codec::make({CodecKind::f32}, 64);
+  const ReflectingCodec reflecting(64);
+  AttentionCase c({2, 4, 2, 64, 2}, random_);
+  const TestStore a(*exact, *exact, 2, 900, c.layer, random_, 1);
+  const TestStore b(reflecting, reflecting, 2, 700, c.layer, random_, -1);
+  const TestStore own(*exact, *exact, 2, 1500, c.layer, random_);
+  c.one_block(5000, {{a.store(), 0, 900}, {b.store(), 300, 700}, {own.store(), 9, 1500, 3502, 0}});
+  EXPECT_LT(error(c), 2e-6) << "seed " << kSeed;
+}
+
 TEST_F(AttentionTest, RowsThatCanReadNothingAreZero) {
   const auto codec = Codec::make({CodecKind::f32}, 8);
   AttentionCase c({40, 2, 1, 8, 2, 1, true}, random_);

@@ -67,14 +67,14 @@ void store_rows(const SlotArray& slots, const CodecSite& site, int64_t first_slo
   for (int64_t i = 0; i < count; ++i) {
     std::copy_n(x.row<T>(begin + i) + site.kv_head * head_dim, head_dim, scratch + i * head_dim);
   }
-  encode_slots(slots, site, (first_slot + begin) % slots.capacity, count, scratch);
+  encode_slots(slots, site, first_slot + begin, count, scratch);
 }
 
 template <typename T>
 void load_rows(const SlotArray& slots, const CodecSite& site, int64_t first_slot, const Tensor& x,
                int64_t begin, int64_t count, T* scratch) {
   const int64_t head_dim = x.size(2);
-  decode_slots(slots, (first_slot + begin) % slots.capacity, count, scratch);
+  decode_slots(slots, first_slot + begin, count, scratch);
   if (slots.codec->rotates()) slots.codec->from_frame(site, scratch, count);
   for (int64_t i = 0; i < count; ++i) {
     std::copy_n(scratch + i * head_dim, head_dim, x.row<T>(begin + i) + site.kv_head * head_dim);
