@@ -21,7 +21,7 @@ target_include_directories(kvg_flags INTERFACE ${CMAKE_SOURCE_DIR})
 
 if(KVG_SANITIZE)
   set(kvg_sanitize_flags -fsanitize=${KVG_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
-  add_compile_options($<$<COMPILE_LANGUAGE:CXX>:${kvg_sanitize_flags}>)
+  add_compile_options("$<$<COMPILE_LANGUAGE:CXX>:${kvg_sanitize_flags}>")
   add_link_options(${kvg_sanitize_flags})
 endif()
 

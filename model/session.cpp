@@ -192,10 +192,8 @@ std::unique_ptr<Sequence> Session::start() const {
 std::string Session::method() const { return engine_->method.canonical(); }
 
 CacheBytes Session::bytes_at(int64_t tokens) const {
-  CacheBytes bytes;
-  const CacheBytes layer = engine_->policy->bytes_per_layer(engine_->geometry, tokens);
-  for (int64_t l = 0; l < engine_->geometry.layers; ++l) bytes += layer;
-  return bytes;
+  return all_layers(engine_->policy->bytes_per_layer(engine_->geometry, tokens),
+                    engine_->geometry.layers);
 }
 
 std::vector<std::vector<int32_t>> Session::generate_batch(

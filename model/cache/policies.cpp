@@ -46,4 +46,9 @@ CacheBytes& CacheBytes::operator+=(const CacheBytes& other) {
   return *this;
 }
 
+CacheBytes all_layers(const CacheBytes& layer, int64_t layers) {
+  return {layer.keys * layers, layer.values * layers, layer.scales * layers,
+          layer.metadata * layers};
+}
+
 }  // namespace kvg

@@ -22,6 +22,9 @@ struct CacheBytes {
   friend bool operator==(const CacheBytes&, const CacheBytes&) = default;
 };
 
+// The bytes of `layers` layers that occupy `layer` each.
+CacheBytes all_layers(const CacheBytes& layer, int64_t layers);
+
 // The geometry a cache needs to know.
 struct CacheGeometry {
   int64_t layers = 0;

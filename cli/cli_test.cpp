@@ -1,0 +1,283 @@
+// The program as a user meets it: commands in, exit codes and one-line errors out.
+#include <algorithm>
+#include <chrono>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+struct Result {
+  int exit_code = -1;
+  std::string out, err;
+};
+
+std::string read_file(const fs::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+}
+
+void write_file(const fs::path& path, const std::string& content) {
+  std::ofstream(path, std::ios::binary | std::ios::trunc) << content;
+}
+
+void replace(std::string& text, const std::string& from, const std::string& to) {
+  const size_t at = text.find(from);
+  ASSERT_NE(at, std::string::npos) << from;
+  text.replace(at, from.size(), to);
+}
+
+class Program : public ::testing::Test {
+ protected:
+  Program() {
+    std::string pattern = (fs::temp_directory_path() / "kvgauge-cli-XXXXXX").string();
+    folder_ = mkdtemp(pattern.data());
+  }
+  ~Program() override { fs::remove_all(folder_); }
+
+  // Starts the program with its output in files; standard input is empty.
+  pid_t start(const std::vector<std::string>& arguments) const {
+    std::vector<std::string> owned = {KVG_PROGRAM};
+    owned.insert(owned.end(), arguments.begin(), arguments.end());
+    std::vector<char*> argv;
+    for (std::string& argument : owned) argv.push_back(argument.data());
+    argv.push_back(nullptr);
+    const pid_t child = fork();
+    if (child == 0) {
+      const auto redirect = [](const fs::path& path, int target, int flags) {
+        dup2(open(path.c_str(), flags, 0600), target);
+      };
+      redirect("/dev/null", 0, O_RDONLY);
+      redirect(folder_ / "out", 1, O_CREAT | O_TRUNC | O_WRONLY);
+      redirect(folder_ / "err", 2, O_CREAT | O_TRUNC | O_WRONLY);
+      execv(argv[0], argv.data());
+      _exit(127);
+    }
+    return child;
+  }
+
+  Result wait(pid_t child) const {
+    int status = 0;
+    waitpid(child, &status, 0);
+    Result result;
+    result.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+    result.out = read_file(folder_ / "out");
+    result.err = read_file(folder_ / "err");
+    return result;
+  }
+
+  Result run(const std::vector<std::string>& arguments) const { return wait(start(arguments)); }
+
+  // One line on standard error that names every part, and the given exit code.
+  void expect_error(const std::vector<std::string>& arguments,
+                    const std::vector<std::string>& parts, int exit_code = 1) const {
+    const Result result = run(arguments);
+    EXPECT_EQ(result.exit_code, exit_code) << result.err;
+    EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1) << result.err;
+    for (const std::string& part : parts) EXPECT_THAT(result.err, HasSubstr(part));
+  }
+
+  // A small valid checkpoint that a test may damage.
+  fs::path checkpoint() const {
+    const fs::path copy = folder_ / "model";
+    fs::remove_all(copy);
+    fs::copy(fs::path(KVG_SOURCE_DIR) / "model/formats/golden/llama-gqa", copy);
+    return copy;
+  }
+
+  std::vector<std::string> selftest(const fs::path& model) const {
+    return {"selftest", "--model", model.string(), "--tokens", "64", "--methods", "full+f32"};
+  }
+
+  fs::path folder_;
+};
+
+TEST_F(Program, HelpFitsAScreen) {
+  for (const std::string command : {"eval", "report", "compare", "generate", "selftest"}) {
+    const Result result = run({command, "--help"});
+    EXPECT_EQ(result.exit_code, 0);
+    EXPECT_LE(std::count(result.out.begin(), result.out.end(), '\n'), 50) << result.out;
+  }
+  EXPECT_THAT(run({"--help"}).out, HasSubstr("selftest"));
+  EXPECT_THAT(run({"--version"}).out, HasSubstr("kvgauge 0."));
+}
+
+TEST_F(Program, UsageErrorsAreOneLine) {
+  expect_error({}, {"subcommand"}, 2);
+  expect_error({"evil"}, {"evil"}, 2);
+  expect_error({"generate", "--max-tokens", "many"}, {"max-tokens"}, 2);
+}
+
+TEST_F(Program, MethodsAreChecked) {
+  const auto with = [](const std::string& method) {
+    return std::vector<std::string>{"generate", "--prompt", "x", "--method", method};
+  };
+  expect_error(with("lankmark"), {"did you mean 'landmark'?"});
+  expect_error(with("window(window=0)"), {"window.window", "found '0'", "1.."});
+  expect_error(with("full+eden(bits=9)"), {"eden.bits", "found '9'"});
+}
+
+TEST_F(Program, ModelsAreChecked) {
+  expect_error({"selftest", "--model", "kvg-tny"}, {"kvg-tny", "did you mean 'kvg-tiny'?"});
+
+  fs::path model = checkpoint();
+  EXPECT_EQ(run(selftest(model)).exit_code, 0);
+  fs::resize_file(model / "model.safetensors", 5000);
+  expect_error(selftest(model), {"model.safetensors", "5000"});
+
+  model = checkpoint();
+  std::string content = read_file(model / "model.safetensors");
+  content[2] = '\x7f';  // a header of many megabytes
+  write_file(model / "model.safetensors", content);
+  expect_error(selftest(model), {"model.safetensors", "header"});
+
+  model = checkpoint();
+  content = read_file(model / "model.safetensors");
+  replace(content, "model.norm.weight", "model.nora.weight");
+  write_file(model / "model.safetensors", content);
+  expect_error(selftest(model), {"model.norm.weight"});
+
+  model = checkpoint();
+  std::string config = read_file(model / "config.json");
+  replace(config, "\"intermediate_size\": 40", "\"intermediate_size\": 48");
+  write_file(model / "config.json", config);
+  expect_error(selftest(model), {"safetensors", "gate_proj", "48"});
+
+  model = checkpoint();
+  content = read_file(model / "model.safetensors");
+  for (size_t i = content.size() - 4; i < content.size(); ++i) content[i] = '\xff';
+  write_file(model / "model.safetensors", content);
+  expect_error(selftest(model), {"safetensors", "NaN"});
+}
+
+TEST_F(Program, ContextsThatDoNotFitAreRefused) {
+  expect_error({"generate", "--prompt", "x", "--context", "1000000000000"},
+               {"memory", "GB needed"});
+}
+
+TEST_F(Program, SuitesAreChecked) {
+  const fs::path suite = folder_ / "suite.yaml";
+  const auto eval = [&](const std::string& text) {
+    write_file(suite, text);
+    return std::vector<std::string>{"eval", "--suite", suite.string(), "--out",
+                                    (folder_ / "runs").string()};
+  };
+  expect_error(eval("model: kvg-tiny\ntasks: {passkey: [\n"), {"suite.yaml"});
+  expect_error(eval("model: kvg-tiny\nmethods: [full]\ntaks: {}\n"),
+               {"suite.yaml", "did you mean 'tasks'?"});
+  expect_error(eval("model: kvg-tiny\nmethods: [fulll]\ntasks: {passkey: {lengths: 256}}\n"),
+               {"did you mean 'full'?"});
+  expect_error({"eval", "--suite", "quik"}, {"quik"});
+}
+
+TEST_F(Program, UnwritableOutputIsOneLine) {
+  expect_error({"eval", "--tasks", "passkey", "--lengths", "256", "--limit", "1", "--methods",
+                "full", "--out", "/proc/none"},
+               {"/proc/none"});
+}
+
+TEST_F(Program, RunReportCompare) {
+  const std::vector<std::string> eval = {"eval",
+                                         "--tasks",
+                                         "passkey",
+                                         "--lengths",
+                                         "256",
+                                         "--limit",
+                                         "1",
+                                         "--methods",
+                                         "full,window(window=32)",
+                                         "--controls",
+                                         "closed-book",
+                                         "--run-folder",
+                                         (folder_ / "run").string()};
+  const Result first = run(eval);
+  ASSERT_EQ(first.exit_code, 0) << first.err;
+  EXPECT_EQ(first.err, "");  // quiet when nobody looks
+  const std::string items = read_file(folder_ / "run/items.jsonl");
+  EXPECT_THAT(read_file(folder_ / "run/report.html"), HasSubstr("</html>"));
+
+  // The same command again has nothing left to do and changes nothing.
+  const Result again = run(eval);
+  EXPECT_EQ(again.exit_code, 0) << again.err;
+  EXPECT_EQ(read_file(folder_ / "run/items.jsonl"), items);
+
+  const std::string folder = (folder_ / "run").string();
+  EXPECT_EQ(run({"report", folder, "--output", (folder_ / "elsewhere").string()}).exit_code, 0);
+  EXPECT_TRUE(fs::exists(folder_ / "elsewhere/report.md"));
+  EXPECT_EQ(run({"compare", folder, folder}).exit_code, 0);
+  expect_error({"report", (folder_ / "nothing").string()}, {"nothing"});
+  expect_error({"compare", folder, (folder_ / "nothing").string()}, {"nothing"}, 2);
+}
+
+TEST_F(Program, CtrlCStopsCleanlyAndTheSameCommandGoesOn) {
+  const std::vector<std::string> eval = {"eval",
+                                         "--tasks",
+                                         "passkey",
+                                         "--lengths",
+                                         "512",
+                                         "--set",
+                                         "items=2",
+                                         "--methods",
+                                         "full,window(window=64)",
+                                         "--controls",
+                                         "closed-book",
+                                         "--run-folder",
+                                         (folder_ / "run").string(),
+                                         "--no-report"};
+  const pid_t child = start(eval);
+  const fs::path items = folder_ / "run/items.jsonl";
+  while (!fs::exists(items) || fs::file_size(items) == 0) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  kill(child, SIGINT);
+  const Result stopped = wait(child);
+  // Either it noticed, or it had finished in the meantime.
+  EXPECT_TRUE(stopped.exit_code == 130 || stopped.exit_code == 0) << stopped.err;
+  const std::string before = read_file(items);
+  ASSERT_EQ(run(eval).exit_code, 0);
+  const std::string after = read_file(items);
+  EXPECT_EQ(after.substr(0, before.size()), before);
+}
+
+TEST_F(Program, EnvironmentTwins) {
+  setenv("KVG_METHOD", "nonsense", 1);
+  expect_error({"generate", "--prompt", "x"}, {"nonsense"});
+  unsetenv("KVG_METHOD");
+}
+
+TEST_F(Program, CacheBytesOfThePublishedGeometries) {
+  const Result mistral =
+      run({"inspect", "cache", "--preset", "mistral-7b", "--methods",
+           "landmark(window=256,exact=64,summary=64,semantics=reference)", "--context", "4k"});
+  EXPECT_THAT(mistral.out, HasSubstr("1,771,392"));
+  const Result llama = run(
+      {"inspect", "cache", "--preset", "llama-3-70b", "--methods", "full", "--context", "128000"});
+  EXPECT_THAT(llama.out, HasSubstr("41,943,040,000"));
+  EXPECT_THAT(llama.out, HasSubstr("41.9 GB"));
+}
+
+TEST_F(Program, GeneratesTheSameTextEveryTime) {
+  const std::vector<std::string> command = {"generate",     "--prompt", "The village lies",
+                                            "--max-tokens", "8",        "--temperature",
+                                            "0.8",          "--seed",   "3"};
+  const Result first = run(command);
+  EXPECT_EQ(first.exit_code, 0) << first.err;
+  EXPECT_EQ(first.out, run(command).out);
+  EXPECT_GT(first.out.size(), 4u);
+}
+
+}  // namespace

@@ -1,0 +1,46 @@
+#pragma once
+
+#include "kernels/ops.h"
+#include "model/checkpoint.h"
+#include "model/tokenizer.h"
+#include "model/weights.h"
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+namespace CLI {
+class App;
+class Option;
+}  // namespace CLI
+
+namespace kvg::cli {
+
+// How a model is named and opened on the command line.
+struct ModelOptions {
+  std::string model = "kvg-tiny";
+  uint64_t model_seed = 0;
+  std::string ops = "cpu";
+  int threads = 0;
+  double rope_base = 0;  // 0: the checkpoint's
+  bool rope_bf16 = false;
+};
+
+// Returns the option that names the model.
+CLI::Option* add_model_options(CLI::App& app, ModelOptions& options);
+
+// A checkpoint with its tokenizer, its operations and its weights in memory.
+struct LoadedModel {
+  std::unique_ptr<Checkpoint> checkpoint;
+  std::unique_ptr<Tokenizer> tokenizer;  // null where the checkpoint has none
+  std::unique_ptr<Ops> ops;
+  Weights weights;
+};
+
+LoadedModel load_model(const ModelOptions& options);
+std::unique_ptr<Ops> make_ops(const std::string& name, int threads);
+
+// The tokenizer, or an Error that names the model that has none.
+const Tokenizer& require_tokenizer(const LoadedModel& model);
+
+}  // namespace kvg::cli

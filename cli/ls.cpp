@@ -1,0 +1,76 @@
+#include "base/names.h"
+#include "cli/commands.h"
+#include "cli/options.h"
+#include "cli/table.h"
+#include "evals/task.h"
+#include "model/cache/policy.h"
+#include "model/checkpoint.h"
+
+#include <cstdio>
+
+namespace kvg::cli {
+
+namespace {
+
+std::string print(const ArgumentValue& value) {
+  if (const auto* integer = std::get_if<int64_t>(&value)) return std::to_string(*integer);
+  if (const auto* number = std::get_if<double>(&value)) {
+    std::array<char, 32> text{};
+    std::snprintf(text.data(), text.size(), "%g", *number);
+    return text.data();
+  }
+  return std::get<std::string>(value);
+}
+
+void ls_methods() {
+  std::printf(
+      "A method is retention(args)+codec(args); window: or bank: before a codec limits it to "
+      "one.\n\n");
+  for (const PolicyEntry& policy : policy_table()) {
+    std::printf("%s\n    %s\n", policy.name.c_str(), policy.help.c_str());
+    for (const ArgumentSpec& argument : policy.arguments) {
+      std::string what = argument.help;
+      if (!argument.choices.empty()) what += " [" + join(argument.choices, "|") + "]";
+      std::printf("    %-20s %-10s %s\n", argument.name.c_str(), print(argument.fallback).c_str(),
+                  what.c_str());
+    }
+  }
+  std::printf(
+      "\ncodecs: f32, bf16 (default), fp8(scale=unit|vector),\n"
+      "        eden(bits=1..4,scale=unbiased|s1|ls|norm,rotation=hdhd|hd|haar,seed=N),\n"
+      "        drive = eden(bits=1), turboquant_mse(bits=b) = eden(bits=b,scale=s1)\n");
+}
+
+void ls_models() {
+  for (const std::string& name : zoo_names())
+    std::printf("%-16s trained, ships with kvgauge\n", name.c_str());
+  for (const std::string& name : preset_names()) {
+    const ModelConfig config = preset_config(name);
+    std::printf("%-16s preset, %s parameters, random weights\n", name.c_str(),
+                with_commas(config.parameters()).c_str());
+  }
+  std::printf("A folder with config.json and *.safetensors, or a llama2.c file, works as well.\n");
+}
+
+void ls_tasks() {
+  for (const TaskEntry& task : task_table()) {
+    std::printf("%s (version %d)\n    %s\n", task.name.c_str(), task.version, task.help.c_str());
+    for (const SettingSpec& setting : task.settings()) {
+      std::printf("    %-20s %s\n", setting.name.c_str(), setting.help.c_str());
+    }
+  }
+}
+
+}  // namespace
+
+void add_ls(CLI::App& app, int&) {
+  CLI::App& ls = *app.add_subcommand("ls", "List methods, models, tasks and their settings");
+  ls.require_subcommand(1);
+  ls.add_subcommand("methods", "Retention policies and codecs, with every argument")->callback([] {
+    ls_methods();
+  });
+  ls.add_subcommand("models", "What --model takes by name")->callback([] { ls_models(); });
+  ls.add_subcommand("tasks", "Tasks and their settings")->callback([] { ls_tasks(); });
+}
+
+}  // namespace kvg::cli

@@ -1,0 +1,47 @@
+#include "base/error.h"
+#include "cli/commands.h"
+#include "cli/stop.h"
+#include "cli/version.h"
+
+#include <cstdio>
+#include <exception>
+
+#include <CLI/CLI.hpp>
+
+// Exit codes: 0 done; 1 an error, said in one line (compare: worse); 2 wrong usage (compare: not
+// comparable); 3 compare: inconclusive; 130 interrupted.
+int main(int argc, char** argv) {
+  using namespace kvg;
+  cli::install_stop_handler();
+  int exit_code = 0;
+  CLI::App app{"kvgauge measures what a KV-cache method keeps and what it costs.", "kvgauge"};
+  app.set_version_flag("--version", cli::version_line());
+  app.require_subcommand(1);
+  app.footer(
+      "Every flag has an environment twin: --max-tokens is KVG_MAX_TOKENS. `kvgauge COMMAND "
+      "--help`.");
+  cli::add_eval(app, exit_code, {argv, argv + argc});
+  cli::add_report(app, exit_code);
+  cli::add_compare(app, exit_code);
+  cli::add_generate(app, exit_code);
+  cli::add_inspect(app, exit_code);
+  cli::add_ls(app, exit_code);
+  cli::add_selftest(app, exit_code);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() == 0) return app.exit(error);
+    std::fprintf(stderr, "kvgauge: %s\n", printable(error.what(), 2000).c_str());
+    return 2;
+  } catch (const Interrupted& error) {
+    std::fprintf(stderr, "kvgauge: %s\n", error.what());
+    return 130;
+  } catch (const std::bad_alloc&) {
+    std::fprintf(stderr, "kvgauge: out of memory\n");
+    return 1;
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "kvgauge: %s\n", error.what());
+    return 1;
+  }
+  return exit_code;
+}
