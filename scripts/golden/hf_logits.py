@@ -1,14 +1,14 @@
-"""Writes model/formats/golden: small random checkpoints and the logits that Hugging Face gives for them.
+"""Writes model/formats/golden: small random checkpoints and the logits Hugging Face gives for them.
 
     python scripts/golden/hf_logits.py        (needs torch, transformers, safetensors)
 
-Each folder is a checkpoint as transformers saves it (config.json, and model.safetensors or an index
-with its parts), and expected.safetensors, also readable by the project's own reader:
+Each folder is a checkpoint as transformers saves it (config.json, and model.safetensors or an
+index with its parts), and expected.safetensors, also readable by the project's own reader:
 
     tokens  I32 [40]         random, the first one is BOS
     logits  F32 [40, vocab]  of the token after each, computed in fp32 from the stored weights
 
-The weights are large enough that attention is far from uniform: matrices 1/sqrt(in), norms around 1.
+The weights are large enough that attention is far from uniform: matrices 1/sqrt(in), norms near 1.
 """
 
 import shutil
@@ -108,7 +108,9 @@ def write_case(index, name, model_class, config, dtype, files):
     tokens[0] = config.bos_token_id
     with torch.no_grad():
         # Loaded anew: casting the model above also rounded its RoPE frequencies to `dtype`.
-        fresh = model_class.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
+        fresh = model_class.from_pretrained(
+            folder, dtype=torch.float32, attn_implementation="eager"
+        )
         logits = fresh.eval()(tokens[None]).logits[0]
     expected = {"tokens": tokens.to(torch.int32), "logits": logits.contiguous()}
     save_file(expected, folder / "expected.safetensors")

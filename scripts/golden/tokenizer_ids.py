@@ -4,8 +4,8 @@
 
 SentencePiece models are encoded with the sentencepiece package. LLAMA2C_ENCODE, when given, is a
 program that prints the ids of its standard input, comma-separated and without BOS, for the
-tokenizer.bin named by its argument: encode() of llama2.c's run.c with a main() around it. Without it the
-ids in the file are kept.
+tokenizer.bin named by its argument: encode() of llama2.c's run.c with a main() around it. Without
+it the ids in the file are kept.
 """
 
 import hashlib
