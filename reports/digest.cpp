@@ -8,6 +8,7 @@
 #include <cmath>
 #include <limits>
 #include <set>
+#include <tuple>
 
 namespace kvg::reports {
 
@@ -20,12 +21,18 @@ std::optional<double> as_number(const std::string& text) {
   return value;
 }
 
+// Numbers as such and ranges by their lower end: 0, (0,.2], (.2,.5], >.5; words after them.
 struct NumbersFirst {
-  bool operator()(const std::string& a, const std::string& b) const {
-    const auto x = as_number(a), y = as_number(b);
-    if (x && y && *x != *y) return *x < *y;
-    return x.has_value() != y.has_value() ? x.has_value() : a < b;
+  static std::tuple<bool, double, bool, std::string> order(const std::string& text) {
+    if (const auto number = as_number(text)) return {false, *number, false, text};
+    const size_t at = text.find_first_of(".0123456789");
+    double low = 0;
+    const bool range =
+        at != std::string::npos && at <= 1 &&
+        std::from_chars(text.data() + at, text.data() + text.size(), low).ec == std::errc();
+    return {!range, low, true, text};
   }
+  bool operator()(const std::string& a, const std::string& b) const { return order(a) < order(b); }
 };
 
 std::vector<MethodView> view_methods(const Run& run) {

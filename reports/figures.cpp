@@ -187,11 +187,11 @@ std::string difference_figure(const Digest& digest, const std::vector<const Meas
   return chart.rows.empty() || chart.panels.empty() ? "" : draw(chart);
 }
 
-std::string position_figure(const Digest& digest, const Measure& measure) {
-  LineChart chart = bucket_chart(digest, measure, &Likelihood::positions);
-  const auto ranges = bucket_ranges(digest, measure, &Likelihood::positions);
-  chart.title = "Nats per token by position";
-  chart.x_label = "tokens before the scored one";
+namespace {
+
+LineChart bucket_levels(const Digest& digest, const Measure& measure, BucketList list) {
+  LineChart chart = bucket_chart(digest, measure, list);
+  const auto ranges = bucket_ranges(digest, measure, list);
   chart.y_label = "nats per token";
   chart.bands = false;
   chart.cut_outliers = true;
@@ -199,8 +199,7 @@ std::string position_figure(const Digest& digest, const Measure& measure) {
     LineSeries series{digest.methods[m].label, digest.methods[m].style, {}};
     const ItemRefs items = digest.items(measure, m);
     for (size_t b = 0; b < ranges.size(); ++b) {
-      const auto metric =
-          bucket_nats(items, bucket_of(&Likelihood::positions, ranges[b]), digest.options);
+      const auto metric = bucket_nats(items, bucket_of(list, ranges[b]), digest.options);
       if (!metric) continue;
       const Interval band = metric->interval.value_or(Interval{metric->value, metric->value});
       series.points.push_back({b, metric->value, band.low, band.high,
@@ -208,13 +207,32 @@ std::string position_figure(const Digest& digest, const Measure& measure) {
     }
     if (!series.points.empty()) chart.series.push_back(std::move(series));
   }
+  return chart;
+}
+
+constexpr const char* kPositionAxis = "tokens before the scored one";
+constexpr const char* kRepeatAxis = "tokens since the same token occurred (new: it had not)";
+
+}  // namespace
+
+std::string position_figure(const Digest& digest, const Measure& measure) {
+  LineChart chart = bucket_levels(digest, measure, &Likelihood::positions);
+  chart.title = "Nats per token by position";
+  chart.x_label = kPositionAxis;
+  return chart.series.empty() ? "" : draw(chart);
+}
+
+std::string repeat_figure(const Digest& digest, const Measure& measure) {
+  LineChart chart = bucket_levels(digest, measure, &Likelihood::repeats);
+  chart.title = "Nats per token by repeat distance";
+  chart.x_label = kRepeatAxis;
   return chart.series.empty() ? "" : draw(chart);
 }
 
 std::string position_difference_figure(const Digest& digest, const Measure& measure) {
   LineChart chart = bucket_differences(digest, measure, &Likelihood::positions);
   chart.title = "Difference to " + digest.reference().label + " by position";
-  chart.x_label = "tokens before the scored one";
+  chart.x_label = kPositionAxis;
   chart.y_label = "nats per token, above 0 is worse";
   return chart.series.empty() ? "" : draw(chart);
 }
@@ -222,7 +240,7 @@ std::string position_difference_figure(const Digest& digest, const Measure& meas
 std::string repeat_difference_figure(const Digest& digest, const Measure& measure) {
   LineChart chart = bucket_differences(digest, measure, &Likelihood::repeats);
   chart.title = "Difference to " + digest.reference().label + " by repeat distance";
-  chart.x_label = "tokens since the same token occurred (new: it had not)";
+  chart.x_label = kRepeatAxis;
   chart.y_label = "nats per token, above 0 is worse";
   return chart.series.empty() ? "" : draw(chart);
 }
@@ -244,7 +262,8 @@ std::string strata_figure(const Digest& digest, const Measure& measure, const st
     const auto it = item.strata.find(stratum);
     return it == item.strata.end() ? std::string() : it->second;
   });
-  const LineChart chart = accuracy_lines(digest, breakdown, measure, title, x_label);
+  LineChart chart = accuracy_lines(digest, breakdown, measure, title, x_label);
+  chart.width = 720;
   return chart.categories.size() < 2 || chart.series.empty() ? "" : draw(chart);
 }
 

@@ -17,7 +17,8 @@ std::string difference_figure(const Digest& digest, const std::vector<const Meas
 // Nats per token by tokens before the scored one, and the difference to the reference.
 std::string position_figure(const Digest& digest, const Measure& measure);
 std::string position_difference_figure(const Digest& digest, const Measure& measure);
-// The difference by distance to the last occurrence of the same token.
+// The same by distance to the last occurrence of the same token.
+std::string repeat_figure(const Digest& digest, const Measure& measure);
 std::string repeat_difference_figure(const Digest& digest, const Measure& measure);
 
 // Accuracy by an axis of the cells ("length", "depth").

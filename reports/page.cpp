@@ -13,6 +13,12 @@ namespace kvg::reports {
 
 namespace {
 
+// "2026-01-01T00:00:00Z" as "2026-01-01 00:00 UTC"; anything else as it is.
+std::string printed_time(const std::string& iso) {
+  if (iso.size() != 20 || iso[10] != 'T' || iso[19] != 'Z') return iso;
+  return iso.substr(0, 10) + " " + iso.substr(11, 5) + " UTC";
+}
+
 // Builds the body; numbers the figures in the order in which they appear.
 class Page {
  public:
@@ -71,7 +77,7 @@ class Page {
                         escape_html(run_.model));
     meta("run", run_.run_id.substr(0, 16));
     meta("suite", run_.suite);
-    meta("started", run_.provenance_value("started"));
+    meta("started", printed_time(run_.provenance_value("started")));
     const std::string commit = run_.provenance_value("git_commit").substr(0, 12);
     meta("commit", run_.provenance_value("git_dirty") == "true" ? commit + " (modified)" : commit);
     meta("seed", std::to_string(run_.seed));
@@ -182,7 +188,7 @@ class Page {
         "needs rises where others fall. Right, the same as paired differences; bands are 95 % "
         "intervals over streams.");
     figure(
-        {repeat_difference_figure(digest_, *measure)},
+        {repeat_figure(digest_, *measure), repeat_difference_figure(digest_, *measure)},
         "Where the difference comes from: tokens by the distance to the last occurrence of the "
         "same "
         "token. A method that forgets pays for tokens that repeat from beyond its window, not for "

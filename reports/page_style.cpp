@@ -44,7 +44,7 @@ padding:14px 16px;border-radius:6px;white-space:pre-wrap;overflow-wrap:anywhere;
 .lead{font-size:18px;line-height:1.5;max-width:68ch}
 .lead+.lead{margin-top:-2px}
 ul.findings{list-style:none;margin:22px 0 0;padding:0;border-top:1px solid var(--line)}
-ul.findings li{display:grid;grid-template-columns:225px 100px 1fr;gap:4px 18px;padding:10px 0;border-bottom:1px solid var(--line);font-size:15px}
+ul.findings li{display:grid;grid-template-columns:212px 160px 1fr;gap:4px 18px;padding:10px 0;border-bottom:1px solid var(--line);font-size:15px}
 ul.findings .who{font-weight:600}
 ul.findings .size{color:var(--soft)}
 ul.findings .say{display:block}

@@ -17,10 +17,10 @@ std::string count_of(int64_t n, const std::string& noun) {
 }
 
 // "a, b and c"
-std::string enumerate(const std::vector<std::string>& parts) {
+std::string enumerate(const std::vector<std::string>& parts, const std::string& last = "and") {
   if (parts.size() < 2) return join(parts);
   const std::vector<std::string> head(parts.begin(), parts.end() - 1);
-  return join(head) + " and " + parts.back();
+  return join(head) + " " + last + " " + parts.back();
 }
 
 int64_t scored_tokens(const Digest& digest, const Measure& measure) {
@@ -145,7 +145,8 @@ size_t best_method(const Digest& digest, const Measure& measure,
 }
 
 std::vector<std::string> main_result(const Digest& digest) {
-  std::vector<std::string> kept, lost, nearest;
+  std::vector<std::string> kept, lost;
+  std::vector<std::pair<std::string, std::vector<std::string>>> nearest;  // method, its numbers
   for (const Measure* measure : leading_measures(digest)) {
     std::vector<std::string> keeping;
     const size_t best = best_method(digest, *measure, &keeping);
@@ -155,13 +156,15 @@ std::vector<std::string> main_result(const Digest& digest) {
       continue;
     }
     const Paired& paired = measure->contrasts[best]->paired;
+    const std::string& label = digest.methods[best].label;
     lost.push_back(measure->title);
-    nearest.push_back(measure->likelihood
-                          ? fmt::format("{} ({} nats per token)", digest.methods[best].label,
-                                        relative_text(paired))
-                          : fmt::format("{} ({} against {} of {})", digest.methods[best].label,
-                                        percent(paired.candidate), percent(paired.baseline),
-                                        measure->title));
+    if (nearest.empty() || nearest.back().first != label) nearest.push_back({label, {}});
+    nearest.back().second.push_back(
+        measure->likelihood
+            ? fmt::format("perplexity {} against {}", fixed(std::exp(paired.candidate), 2),
+                          fixed(std::exp(paired.baseline), 2))
+            : fmt::format("{} {} against {}", measure->title, percent(paired.candidate),
+                          percent(paired.baseline)));
   }
   std::vector<std::string> sentences;
   const std::string& reference = digest.reference().label;
@@ -169,12 +172,16 @@ std::vector<std::string> main_result(const Digest& digest) {
     sentences.push_back(
         fmt::format("The quality of the {} cache is kept {}.", reference, enumerate(kept)));
   }
-  if (!lost.empty()) {
-    const std::string quality =
-        kept.empty() ? fmt::format("the quality of the {} cache", reference) : "it";
-    sentences.push_back(fmt::format("No method is shown to keep {} on {}; nearest come {}.",
-                                    quality, enumerate(lost), enumerate(nearest)));
+  if (lost.empty()) return sentences;
+  std::vector<std::string> texts;
+  for (const auto& [label, numbers] : nearest) {
+    texts.push_back(fmt::format("{} ({})", label, join(numbers, ", ")));
   }
+  const std::string quality =
+      kept.empty() ? fmt::format("the quality of the {} cache", reference) : "it";
+  sentences.push_back(
+      fmt::format("No method is shown to keep {} on {}; {} {}.", quality, enumerate(lost, "or"),
+                  texts.size() == 1 ? "the nearest is" : "the nearest are", enumerate(texts)));
   return sentences;
 }
 
