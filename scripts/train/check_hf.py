@@ -23,7 +23,9 @@ def main():
     parser.add_argument("folder", type=pathlib.Path)
     folder = parser.parse_args().folder
     ours = export.read_folder(folder)
-    theirs = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+    theirs = LlamaForCausalLM.from_pretrained(
+        folder, dtype=torch.float32, attn_implementation="eager"
+    ).eval()
     processor = spm.SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))
     tokenizer = AutoTokenizer.from_pretrained(folder)
     code = "def f(x):\n    return x  # caf\u00e9 \u4e16\u754c 12345\n"
@@ -36,8 +38,10 @@ def main():
         worst = (a - b).abs().max().item()
         same_choice = bool((a.argmax(-1) == b.argmax(-1)).all())
         failures += not (same_ids and same_choice and worst < TOLERANCE)
-        print(f"{len(ids):5d} tokens: ids {'same' if same_ids else 'DIFFER'}, "
-              f"argmax {'same' if same_choice else 'DIFFERS'}, largest logit difference {worst:.1e}")
+        print(
+            f"{len(ids):5d} tokens: ids {'same' if same_ids else 'DIFFER'}, "
+            f"argmax {'same' if same_choice else 'DIFFERS'}, largest logit difference {worst:.1e}"
+        )
     raise SystemExit(f"{failures} of the texts differ" if failures else 0)
 
 

@@ -49,8 +49,10 @@ def problem(length, encoder, draw, haystack):
     for _ in range(int(rng.integers(1, min(13, max(2, length // 80))))):
         value = draw.number(int(rng.integers(2, 7)))
         definitions[identifier(draw)] = (shared or draw.pick(FORMS), value)
-    items = [encoder.encode(_fill(form[0], name, value), own_line=True)
-             for name, (form, value) in definitions.items()]
+    items = [
+        encoder.encode(_fill(form[0], name, value), own_line=True)
+        for name, (form, value) in definitions.items()
+    ]
     names = list(definitions)
     tail = []
     for i in rng.permutation(len(names))[: int(rng.integers(1, 6))]:

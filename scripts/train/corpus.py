@@ -44,9 +44,11 @@ def split_document(doc, size):
         start = stop
 
 
-def looks_like_code(text):
-    head = text[:4000]
-    return len(CODE_LINE.findall(head)) > 0.4 * (head.count(b"\n") + 1)
+def looks_like_code(text, sample=20_000):
+    """By the line ends in the middle of the document; its head may be a licence."""
+    middle = len(text) // 2
+    part = text[middle : middle + sample]
+    return len(CODE_LINE.findall(part)) > 0.2 * (part.count(b"\n") + 1)
 
 
 _processor = None
@@ -93,7 +95,7 @@ def common_words(docs, samples=40, sample_bytes=500_000, min_count=4, seed=5):
 
 
 class Corpus:
-    """Token arrays of one data root: train, code (the part of train that is code), val[name], words.
+    """Token arrays of one data root: train, code (the code in train), val[name], and words.
 
     The arrays are kept in `cache`, which makes a second start fast.
     """
@@ -118,7 +120,8 @@ class Corpus:
         np.save(cache / "train.npy", ids)
         np.save(cache / "code.npy", ids[code])
         for name in HELD_OUT:
-            np.save(cache / f"val_{name}.npy", tokenize(documents(held_out_file(data_root, name)), model_path)[0])
+            held_out, _ = tokenize(documents(held_out_file(data_root, name)), model_path)
+            np.save(cache / f"val_{name}.npy", held_out)
         meta = {"words": common_words(docs), "train_bytes": sum(len(d) for d in docs)}
         (cache / "meta.json").write_text(json.dumps(meta))
         (cache / "complete").touch()

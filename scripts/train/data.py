@@ -1,4 +1,4 @@
-"""Training rows: text windows drawn on the device, generated problems packed by worker processes."""
+"""Training rows: text windows drawn on the device, problems packed by worker processes."""
 
 import multiprocessing
 
@@ -11,7 +11,15 @@ from items import Draw, Retrieval
 from messy import Facts, Messy
 from segments import TEXT, Encoder, Haystack, Segment, join
 
-SHARES = {"passkey": 0.06, "keyed": 0.15, "dense": 0.13, "uuids": 0.08, "copy": 0.02, "messy": 0.48, "code": 0.08}
+SHARES = {
+    "passkey": 0.06,
+    "keyed": 0.15,
+    "dense": 0.13,
+    "uuids": 0.08,
+    "copy": 0.02,
+    "messy": 0.48,
+    "code": 0.08,
+}
 MIN_PROBLEM = 256
 
 
@@ -79,9 +87,12 @@ class Batches:
         self.queue = multiprocessing.Queue(256)
         self.workers = [
             multiprocessing.Process(
-                target=_worker, args=(make, 1000 * seed + i + 1, self.tokens, self.queue, self.GROUP), daemon=True)
+                target=_worker,
+                args=(make, 1000 * seed + i + 1, self.tokens, self.queue, self.GROUP),
+                daemon=True,
+            )
             for i in range(workers)
-        ]  # fmt: skip
+        ]
         for w in self.workers:  # forked, so before the device is touched
             w.start()
         self.text = torch.from_numpy(text.astype(np.int32)).to(device)
@@ -93,14 +104,17 @@ class Batches:
         rows = self.batch_tokens // tokens
         made = round(self.share * rows / self.GROUP) * self.GROUP
         shape = (rows - made, 1)
-        start = torch.randint(0, len(self.text) - tokens - 2, shape, device=self.device, generator=self.generator)
+        start = torch.randint(
+            0, len(self.text) - tokens - 2, shape, device=self.device, generator=self.generator
+        )
         ids = self.text[start + torch.arange(tokens + 1, device=self.device)].long()
         ids[:, 0] = BOS
         weights = torch.ones(ids.shape, device=self.device)
         if made:
             problems = [self._take(tokens) for _ in range(made // self.GROUP)]
             to_device = lambda part, dtype: torch.from_numpy(
-                np.concatenate([p[part] for p in problems]).astype(dtype)).to(self.device)
+                np.concatenate([p[part] for p in problems]).astype(dtype)
+            ).to(self.device)
             ids = torch.cat([ids, to_device(0, np.int32).long()])
             weights = torch.cat([weights, to_device(1, np.float32) / TEXT])
         return ids, weights, rows - made

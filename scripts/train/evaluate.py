@@ -14,22 +14,48 @@ import torch.nn.functional as F
 
 import code_items
 import messy
-from items import DENSE, KEYED, LANDMARK_HEAD, SINGLE, Draw, Retrieval
+from items import KEYED, LANDMARK_HEAD, SINGLE, Draw, Retrieval
 from segments import ANSWER, COPY, Encoder, Haystack, assemble, join
 
-UNSEEN_SINGLE = ("Keep in mind: the secret vault combination equals {v}, nothing else.",
-                 "Which number opens the secret vault? The secret vault combination equals", "")
-UNSEEN_KEYED = ("The warehouse in {k} stores {v} boxes.",
-                "How many boxes does the warehouse in {k} store? The warehouse in {k} stores", "")
+UNSEEN_SINGLE = (
+    "Keep in mind: the secret vault combination equals {v}, nothing else.",
+    "Which number opens the secret vault? The secret vault combination equals",
+    "",
+)
+UNSEEN_KEYED = (
+    "The warehouse in {k} stores {v} boxes.",
+    "How many boxes does the warehouse in {k} store? The warehouse in {k} stores",
+    "",
+)
 LINES = KEYED[6]
-PASSKEYS = {"passkey": SINGLE[0], "passkey_bare": SINGLE[0], "passkey_filler": SINGLE[0], "passkey_unseen": UNSEEN_SINGLE}
-NEEDLES = {"needle9": KEYED[0], "ruler9": KEYED[1], "register9_bare": KEYED[5], "unseen9": UNSEEN_KEYED}
+PASSKEYS = {
+    "passkey": SINGLE[0],
+    "passkey_bare": SINGLE[0],
+    "passkey_filler": SINGLE[0],
+    "passkey_unseen": UNSEEN_SINGLE,
+}
+NEEDLES = {
+    "needle9": KEYED[0],
+    "ruler9": KEYED[1],
+    "register9_bare": KEYED[5],
+    "unseen9": UNSEEN_KEYED,
+}
 MESSY = [f"messy_{kind}{suffix}" for kind in messy.KINDS for suffix in ("", "_unseen")]
 MESSY += ["messy_plain_restated"]  # new statements, known questions; _unseen has new questions too
 KINDS = [*PASSKEYS, *NEEDLES, "lines", "uuid", "code", *MESSY]
-CURVE = [("passkey", 4096), ("needle9", 4096), ("unseen9", 1024), ("unseen9", 4096), ("lines", 2048),
-         ("uuid", 4096), ("code", 4096), ("messy_plain", 2048), ("messy_plain_unseen", 2048),
-         ("messy_stale", 2048), ("messy_absent", 2048)]  # fmt: skip
+CURVE = [
+    ("passkey", 4096),
+    ("needle9", 4096),
+    ("unseen9", 1024),
+    ("unseen9", 4096),
+    ("lines", 2048),
+    ("uuid", 4096),
+    ("code", 4096),
+    ("messy_plain", 2048),
+    ("messy_plain_unseen", 2048),
+    ("messy_stale", 2048),
+    ("messy_absent", 2048),
+]
 
 
 class Tests:
@@ -40,8 +66,14 @@ class Tests:
         self.draw = Draw(self.rng, words, random_wordings=0)
         self.text, self.code = Haystack(self.encoder, text), Haystack(self.encoder, code)
         self.retrieval = Retrieval(self.encoder, self.draw, [(1.0, self.text)])
-        make = lambda new: messy.Messy(self.encoder, self.draw, facts, lambda: self.text, True, *new, made_up=0)
-        self.messy = {"": make((False, False)), "restated": make((True, False)), "unseen": make((True, True))}
+        make = lambda new: messy.Messy(
+            self.encoder, self.draw, facts, lambda: self.text, True, *new, made_up=0
+        )
+        self.messy = {
+            "": make((False, False)),
+            "restated": make((True, False)),
+            "unseen": make((True, True)),
+        }
 
     def item(self, kind, length):
         if kind in PASSKEYS:
@@ -66,7 +98,14 @@ class Tests:
         head = self.encoder.text(LANDMARK_HEAD.replace("{it}", "them") + lead)
         stack = r.filler if kind == "passkey_filler" else self.text
         ask = r.ask(wording, "", value, "", kind == "passkey_bare", lead)
-        return assemble(length, self.rng, stack, [r.statement(wording, "", value, "", bool(lead))], [ask], [head])
+        return assemble(
+            length,
+            self.rng,
+            stack,
+            [r.statement(wording, "", value, "", bool(lead))],
+            [ask],
+            [head],
+        )
 
     def _needles(self, kind, length):
         wording, r = NEEDLES[kind], self.retrieval
@@ -83,7 +122,13 @@ class Tests:
             lines.append(r.record(LINES, *pair))
             pairs.append(pair)
             used += len(lines[-1])
-        return assemble(length, self.rng, self.text, [join(lines)], [r.ask(LINES, *self.draw.pick(pairs), lead="\n")])
+        return assemble(
+            length,
+            self.rng,
+            self.text,
+            [join(lines)],
+            [r.ask(LINES, *self.draw.pick(pairs), lead="\n")],
+        )
 
     def _uuid(self, length):
         encode, draw = self.encoder.encode, self.draw
@@ -115,7 +160,11 @@ def _build(job):
     while len(items) < count:
         if (item := tests.item(kind, length)) is not None:
             items.append(item)
-    return (kind, length), np.stack([i.ids for i in items]), np.stack([i.weights > COPY for i in items])
+    return (
+        (kind, length),
+        np.stack([i.ids for i in items]),
+        np.stack([i.weights > COPY for i in items]),
+    )
 
 
 def build_sets(arguments, kinds_and_lengths, count=100):
@@ -162,6 +211,8 @@ def bits_per_byte(model, ids, token_bytes, context, tokens=4096, windows=300, ba
         x[:, 0] = 1
         with context():
             logits = model.logits(model.hidden(x)).float()
-            nats += F.cross_entropy(logits.view(-1, logits.shape[-1]), target.reshape(-1), reduction="sum").item()
+            nats += F.cross_entropy(
+                logits.view(-1, logits.shape[-1]), target.reshape(-1), reduction="sum"
+            ).item()
         size += token_bytes[target.cpu().numpy()].sum()
     return nats / size / np.log(2)

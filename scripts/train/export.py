@@ -28,7 +28,10 @@ def names(config):
     """{name in the module: name in the file}"""
     table = {"embedding": "model.embed_tokens.weight", "norm": "model.norm.weight"}
     for i in range(config.layers):
-        table |= {f"blocks.{i}.{ours}": f"model.layers.{i}.{theirs}" for ours, theirs in BLOCK_NAMES.items()}
+        table |= {
+            f"blocks.{i}.{ours}": f"model.layers.{i}.{theirs}"
+            for ours, theirs in BLOCK_NAMES.items()
+        }
     return table
 
 
@@ -83,16 +86,30 @@ def tokenizer_json(processor):
         splits = [(piece[:i], piece[i:]) for i in range(1, len(piece))]
         splits = [s for s in splits if s[0] in vocab and s[1] in vocab]
         merges += sorted(splits, key=lambda s: (vocab[s[0]], vocab[s[1]]))
-    special = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
-    bos, first, second = ({"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}},
-                          {"Sequence": {"id": "B", "type_id": 1}})  # fmt: skip
+    special = {
+        "single_word": False,
+        "lstrip": False,
+        "rstrip": False,
+        "normalized": False,
+        "special": True,
+    }
+    bos, first, second = (
+        {"SpecialToken": {"id": "<s>", "type_id": 0}},
+        {"Sequence": {"id": "A", "type_id": 0}},
+        {"Sequence": {"id": "B", "type_id": 1}},
+    )
     return {
         "version": "1.0",
         "truncation": None,
         "padding": None,
         "added_tokens": [{"id": i, "content": pieces[i], **special} for i in range(3)],
         "normalizer": None,
-        "pre_tokenizer": {"type": "Metaspace", "replacement": SPACE, "prepend_scheme": "first", "split": False},
+        "pre_tokenizer": {
+            "type": "Metaspace",
+            "replacement": SPACE,
+            "prepend_scheme": "first",
+            "split": False,
+        },
         "post_processor": {
             "type": "TemplateProcessing",
             "single": [bos, first],
@@ -124,12 +141,14 @@ def tokenizer_json(processor):
 
 
 def write_folder(model, tokenizer_model, folder, positions):
-    """config.json, model.safetensors (bf16), tokenizer.model and the tokenizer files of transformers."""
+    """config.json, model.safetensors (bf16), tokenizer.model and its transformers files."""
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     state = model.state_dict()
-    tensors = {theirs: state[ours].to(torch.bfloat16).cpu().contiguous()
-               for ours, theirs in names(model.config).items()}
+    tensors = {
+        theirs: state[ours].to(torch.bfloat16).cpu().contiguous()
+        for ours, theirs in names(model.config).items()
+    }
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     (folder / "model.safetensors").chmod(0o644)
     config = hf_config(model.config, positions)
@@ -145,9 +164,17 @@ def read_folder(folder):
     """The model in float32, weights as shipped."""
     folder = pathlib.Path(folder)
     c = json.loads((folder / "config.json").read_text())
-    config = Config(c["vocab_size"], c["num_hidden_layers"], c["hidden_size"], c["num_attention_heads"],
-                    c["num_key_value_heads"], c["head_dim"], c["intermediate_size"],
-                    c["max_position_embeddings"], c["rope_theta"])  # fmt: skip
+    config = Config(
+        c["vocab_size"],
+        c["num_hidden_layers"],
+        c["hidden_size"],
+        c["num_attention_heads"],
+        c["num_key_value_heads"],
+        c["head_dim"],
+        c["intermediate_size"],
+        c["max_position_embeddings"],
+        c["rope_theta"],
+    )
     model = TinyLlama(config)
     tensors = load_file(folder / "model.safetensors")
     model.load_state_dict({ours: tensors[theirs].float() for ours, theirs in names(config).items()})

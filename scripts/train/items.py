@@ -1,6 +1,6 @@
 """Retrieval problems for training: one stated value, many keyed values, dense records, copies.
 
-Two thirds of the wordings are drawn up on the spot from random words. They are what makes the model
+Two wordings in five are drawn up on the spot from random words. They are what makes the model
 look a value up by its key, whatever the sentence; with fixed wordings alone it fails on new ones.
 """
 
@@ -17,32 +17,71 @@ LANDMARK_HEAD = (
     "I will quiz you about the important information there."
 )
 NAMES_OF_VALUES = [
-    "magic number", "special magic number", "secret number", "pass key", "code", "access code", "pin",
-    "register value", "phone number", "ticket number", "locker number", "score", "room number",
-    "serial number", "account number", "password",
-]  # fmt: skip
+    "magic number",
+    "special magic number",
+    "secret number",
+    "pass key",
+    "code",
+    "access code",
+    "pin",
+    "register value",
+    "phone number",
+    "ticket number",
+    "locker number",
+    "score",
+    "room number",
+    "serial number",
+    "account number",
+    "password",
+]
 
 # (statement, question that repeats the key before the answer, question with a bare answer)
 # {k} key, {v} value, {a} name of the value
 KEYED = [
-    ("The {a} for {k} is {v}.", "What is the {a} for {k}? The {a} for {k} is", "What is the {a} for {k}? Answer:"),
-    ("One of the special magic numbers for {k} is: {v}.",
-     "What is the special magic number for {k} mentioned in the provided text? "
-     "The special magic number for {k} mentioned in the provided text is",
-     "What is the special magic number for {k} mentioned in the provided text?"),
-    ("The {a} of {k} is {v}.", "Question: what is the {a} of {k}? Answer: The {a} of {k} is",
-     "Question: what is the {a} of {k}? Answer:"),
-    ("Remember that {k} has the {a} {v}.", "Which {a} does {k} have? {k} has the {a}",
-     "Which {a} does {k} have? Answer:"),
+    (
+        "The {a} for {k} is {v}.",
+        "What is the {a} for {k}? The {a} for {k} is",
+        "What is the {a} for {k}? Answer:",
+    ),
+    (
+        "One of the special magic numbers for {k} is: {v}.",
+        "What is the special magic number for {k} mentioned in the provided text? "
+        "The special magic number for {k} mentioned in the provided text is",
+        "What is the special magic number for {k} mentioned in the provided text?",
+    ),
+    (
+        "The {a} of {k} is {v}.",
+        "Question: what is the {a} of {k}? Answer: The {a} of {k} is",
+        "Question: what is the {a} of {k}? Answer:",
+    ),
+    (
+        "Remember that {k} has the {a} {v}.",
+        "Which {a} does {k} have? {k} has the {a}",
+        "Which {a} does {k} have? Answer:",
+    ),
     ("{k}: {v}.", "{k}:", "What is {k}? Answer:"),
-    ("register {k}: {v}.", "What is in register {k}? register {k}:", "What is in register {k}? Answer:"),
-    ("line {k}: REGISTER_CONTENT is <{v}>",
-     "Tell me what is the <REGISTER_CONTENT> in line {k}? The <REGISTER_CONTENT> in line {k} is <",
-     "What is the REGISTER_CONTENT in line {k}? Answer: <"),
-    ("Note: the {a} {k} was set to {v}.", "What was the {a} {k} set to? The {a} {k} was set to",
-     "What was the {a} {k} set to? Answer:"),
-    ("{v} is the {a} for {k}.", "What is the {a} for {k}? The {a} for {k} is", "What is the {a} for {k}? Answer:"),
-]  # fmt: skip
+    (
+        "register {k}: {v}.",
+        "What is in register {k}? register {k}:",
+        "What is in register {k}? Answer:",
+    ),
+    (
+        "line {k}: REGISTER_CONTENT is <{v}>",
+        "Tell me what is the <REGISTER_CONTENT> in line {k}? "
+        "The <REGISTER_CONTENT> in line {k} is <",
+        "What is the REGISTER_CONTENT in line {k}? Answer: <",
+    ),
+    (
+        "Note: the {a} {k} was set to {v}.",
+        "What was the {a} {k} set to? The {a} {k} was set to",
+        "What was the {a} {k} set to? Answer:",
+    ),
+    (
+        "{v} is the {a} for {k}.",
+        "What is the {a} for {k}? The {a} for {k} is",
+        "What is the {a} for {k}? Answer:",
+    ),
+]
 DENSE = [KEYED[i] for i in (4, 5, 6, 6, 0, 1)]
 UUID_SENTENCE = (
     "One of the special magic uuids for {k} is: {v}.",
@@ -51,13 +90,23 @@ UUID_SENTENCE = (
     "What is the special magic uuid for {k} mentioned in the provided text?",
 )
 SINGLE = [
-    ("The pass key is {v}. Remember it. {v} is the pass key.", "What is the pass key? The pass key is",
-     "What is the pass key? Answer:"),
-    ("The {a} is {v}. Remember it. {v} is the {a}.", "What is the {a}? The {a} is", "What is the {a}? Answer:"),
+    (
+        "The pass key is {v}. Remember it. {v} is the pass key.",
+        "What is the pass key? The pass key is",
+        "What is the pass key? Answer:",
+    ),
+    (
+        "The {a} is {v}. Remember it. {v} is the {a}.",
+        "What is the {a}? The {a} is",
+        "What is the {a}? Answer:",
+    ),
     ("The {a} is {v}.", "What is the {a}? The {a} is", "What is the {a}? Answer:"),
-    ("Do not forget that the {a} is {v}.", "What is the {a} that you should not forget? The {a} is",
-     "Tell me the {a}. Answer:"),
-]  # fmt: skip
+    (
+        "Do not forget that the {a} is {v}.",
+        "What is the {a} that you should not forget? The {a} is",
+        "Tell me the {a}. Answer:",
+    ),
+]
 
 
 def fill(template, value_weight, key_weight=TEXT, **values):
@@ -118,7 +167,9 @@ class Draw:
         return str(uuid.UUID(bytes=self.rng.bytes(16), version=4))
 
     def wording(self, fixed, keyed=True):
-        return self._random_wording(keyed) if self.chance(self.random_wordings) else self.pick(fixed)
+        return (
+            self._random_wording(keyed) if self.chance(self.random_wordings) else self.pick(fixed)
+        )
 
     def _random_wording(self, keyed):
         before, between = self.some_words(1, 5).capitalize(), self.some_words(1, 5)
@@ -154,7 +205,9 @@ class Retrieval:
         if len(cuts) < 6:
             return self.filler
         first = int(self.rng.integers(len(cuts) - 5))
-        return segments.RepeatedFiller(ids[cuts[first] : cuts[first + int(self.rng.integers(1, 5))]])
+        return segments.RepeatedFiller(
+            ids[cuts[first] : cuts[first + int(self.rng.integers(1, 5))]]
+        )
 
     def statement(self, wording, key, value, name, own_line=False):
         return self.encoder.encode(fill(wording[0], NOISE, KEY, k=key, v=value, a=name), own_line)
@@ -165,13 +218,19 @@ class Retrieval:
         return self.encoder.encode([("\n", KEY), *parts] if new_line else parts)
 
     def ask(self, wording, key, value, name, bare=False, lead=""):
-        prefix = "".join(t for t, _ in fill(wording[2 if bare else 1], TEXT, k=key, v=value, a=name))
+        prefix = "".join(
+            t for t, _ in fill(wording[2 if bare else 1], TEXT, k=key, v=value, a=name)
+        )
         end = ">" if prefix.endswith("<") else "."
         return question(self.encoder, prefix, value, end=end, lead=lead)
 
     def passkey(self, length):
         draw = self.draw
-        wording, name, value = draw.wording(SINGLE, keyed=False), draw.pick(NAMES_OF_VALUES), draw.value()
+        wording, name, value = (
+            draw.wording(SINGLE, keyed=False),
+            draw.pick(NAMES_OF_VALUES),
+            draw.value(),
+        )
         repeated = draw.chance(0.3)
         if repeated and draw.chance(0.6):
             wording, value = SINGLE[0], str(self.rng.integers(1, 50001))
@@ -182,11 +241,17 @@ class Retrieval:
             head = [self.encoder.text(text + ("\n" if lead else ""))]
         stack = self.repeated() if repeated else self.haystack()
         own_line = bool(lead) and draw.chance(0.5)
-        return assemble(length, self.rng, stack, [self.statement(wording, "", value, name, own_line)],
-                        [self.ask(wording, "", value, name, draw.chance(0.3), lead)], head)
+        return assemble(
+            length,
+            self.rng,
+            stack,
+            [self.statement(wording, "", value, name, own_line)],
+            [self.ask(wording, "", value, name, draw.chance(0.3), lead)],
+            head,
+        )
 
     def keyed(self, length):
-        """2-16 needles; some keys get a second value, and some questions a key that is not there."""
+        """2-16 needles; some keys get a second value, some questions a key that is not there."""
         draw, rng = self.draw, self.rng
         count = int(rng.integers(2, min(17, max(3, length // 60))))
         same, bare = draw.chance(0.7), draw.chance(0.3)
@@ -207,7 +272,9 @@ class Retrieval:
             asked[0] = (shared[0], draw.key(), ABSTAIN, shared[1])
         elif draw.chance(0.45):
             return self._interleaved(length, needles, items, asked, bare)
-        return assemble(length, rng, self.haystack(), items, [self.ask(*n, bare, lead) for n in asked])
+        return assemble(
+            length, rng, self.haystack(), items, [self.ask(*n, bare, lead) for n in asked]
+        )
 
     def _interleaved(self, length, needles, items, asked, bare):
         """Each question somewhere after its own statement; the first one once more at the end."""
@@ -215,10 +282,18 @@ class Retrieval:
         depth = np.sort(rng.random(len(items)))
         where = {n[1]: d for n, d in zip(needles, depth)}
         events = list(zip(depth, [0] * len(items), items))
-        events += [(where[n[1]] + (1 - where[n[1]]) * rng.random(), 1, self.ask(*n, bare)) for n in asked]
+        events += [
+            (where[n[1]] + (1 - where[n[1]]) * rng.random(), 1, self.ask(*n, bare)) for n in asked
+        ]
         events.sort(key=lambda e: e[:2])
-        return assemble(length, rng, self.haystack(), [e[2] for e in events], [self.ask(*asked[0], bare)],
-                        positions=[e[0] for e in events])
+        return assemble(
+            length,
+            rng,
+            self.haystack(),
+            [e[2] for e in events],
+            [self.ask(*asked[0], bare)],
+            positions=[e[0] for e in events],
+        )
 
     def dense(self, length):
         """A block of records, one a line, that may fill the whole context."""
@@ -247,13 +322,22 @@ class Retrieval:
         values = [draw.uuid() if draw.chance(0.7) else draw.value() for _ in range(count)]
         if draw.chance(0.3):
             pairs = [(draw.key() if draw.chance(0.5) else draw.uuid(), v) for v in values]
-            items = [self.encoder.encode(fill(UUID_SENTENCE[0], NOISE, NOISE, k=k, v=v)) for k, v in pairs]
-            ask = lambda k, v: question(self.encoder, UUID_SENTENCE[1].replace("{k}", k), v, ANSWER // 2)
+            items = [
+                self.encoder.encode(fill(UUID_SENTENCE[0], NOISE, NOISE, k=k, v=v))
+                for k, v in pairs
+            ]
+            ask = lambda k, v: question(
+                self.encoder, UUID_SENTENCE[1].replace("{k}", k), v, ANSWER // 2
+            )
             dense = False
         else:
             pairs = [(draw.uuid(), v) for v in values]
-            items = [self.encoder.encode([('"', TEXT), (k, NOISE), ('": "', TEXT), (v, NOISE), ('",', TEXT)])
-                     for k, v in pairs]
+            items = [
+                self.encoder.encode(
+                    [('"', TEXT), (k, NOISE), ('": "', TEXT), (v, NOISE), ('",', TEXT)]
+                )
+                for k, v in pairs
+            ]
             middle = draw.pick([' Value: "', '\nCorresponding value: "', ' Value: "'])
             ask = lambda k, v: question(self.encoder, f'Key: "{k}"{middle}', v, ANSWER // 2, '"')
             dense = draw.chance(0.5)

@@ -16,7 +16,8 @@ from segments import KEY, NOISE, assemble, question
 FACTS = pathlib.Path(__file__).resolve().parents[2] / "datasets" / "needle" / "facts.yaml"
 LINE_FORMS = {"list", "table", "log", "code", "email"}
 ENTITIES = ("person", "projects", "servers")
-# Loss weights of an answer: its first token (the space and the first digit) decides, the rest is copied.
+# Loss weights of an answer: its first token (the space and the first digit) decides, the rest
+# is copied.
 FIRST, REST = 100, 25
 KINDS = ("plain", "near", "stale", "negated", "absent")  # what one question tests
 
@@ -48,11 +49,30 @@ class Messy:
     `made_up` is the share of wordings made of random words.
     """
 
-    def __init__(self, encoder, draw, facts, haystack, new_names=False, new_statements=False, new_questions=False,
-                 made_up=0.3):
+    def __init__(
+        self,
+        encoder,
+        draw,
+        facts,
+        haystack,
+        new_names=False,
+        new_statements=False,
+        new_questions=False,
+        made_up=0.3,
+    ):
         self.made_up = made_up
-        self.encoder, self.draw, self.rng, self.facts, self.haystack = encoder, draw, draw.rng, facts, haystack
-        self.new_names, self.new_statements, self.new_questions = new_names, new_statements, new_questions
+        self.encoder, self.draw, self.rng, self.facts, self.haystack = (
+            encoder,
+            draw,
+            draw.rng,
+            facts,
+            haystack,
+        )
+        self.new_names, self.new_statements, self.new_questions = (
+            new_names,
+            new_statements,
+            new_questions,
+        )
 
     # ---- entities and values
 
@@ -62,7 +82,11 @@ class Messy:
             return self.draw.pick(names["first"]) + " " + self.draw.pick(names["last"])
         if self.draw.chance(0.5) and not self.new_names:  # names made up on the spot
             a, b = self.draw.pick(self.draw.words), self.draw.pick(self.draw.words)
-            return f"{a}-{self.rng.integers(1, 30):02d}" if kind == "servers" else f"{a.capitalize()} {b.capitalize()}"
+            return (
+                f"{a}-{self.rng.integers(1, 30):02d}"
+                if kind == "servers"
+                else f"{a.capitalize()} {b.capitalize()}"
+            )
         return self.draw.pick(names)
 
     def near(self, kind, entity):
@@ -84,14 +108,20 @@ class Messy:
         spec = relation["value"]
         if spec["kind"] == "digits":
             return self.draw.number(spec["length"])
-        return self.draw.pick(spec["words"] if spec["kind"] == "words" else self.facts.data[spec["from"]])
+        return self.draw.pick(
+            spec["words"] if spec["kind"] == "words" else self.facts.data[spec["from"]]
+        )
 
     def other_value(self, relation, value):
         while (other := self.value(relation)) == value:
             pass
         if relation["value"]["kind"] == "digits" and self.draw.chance(0.3):  # one digit apart
             i = int(self.rng.integers(1, len(value)))
-            other = value[:i] + str((int(value[i]) + int(self.rng.integers(1, 10))) % 10) + value[i + 1 :]
+            other = (
+                value[:i]
+                + str((int(value[i]) + int(self.rng.integers(1, 10))) % 10)
+                + value[i + 1 :]
+            )
         return other
 
     # ---- segments
@@ -117,7 +147,9 @@ class Messy:
             # A known relation can often do without its cue: the kind of value tells.
             share = 0.9 if "made" in relation else 0.6
             sentence = self.sentence() if self.draw.chance(0.5) else None
-            wording = wordings.statement(self.draw, self.draw.pick(relation["cues"]), terse, sentence, share)
+            wording = wordings.statement(
+                self.draw, self.draw.pick(relation["cues"]), terse, sentence, share
+            )
             return self._encode(relation, wording, entity, value, terse)
         wording = self.draw.pick(self.facts.wordings(relation, "statements", self.new_statements))
         return self._encode(relation, wording["text"], entity, value, wording["form"] in LINE_FORMS)
@@ -139,16 +171,23 @@ class Messy:
             return [self.statement(relation, entity, value)], value
         old = self.other_value(relation, value)
         said_old = "stale" in relation and self.draw.chance(0.5)
-        first = (self._encode(relation, self.draw.pick(relation["stale"]), entity, old)
-                 if said_old else self.statement(relation, entity, old))  # fmt: skip
+        first = (
+            self._encode(relation, self.draw.pick(relation["stale"]), entity, old)
+            if said_old
+            else self.statement(relation, entity, old)
+        )
         return [first, self.update(relation, entity, value)], value
 
     def ask(self, relation, entity, answer, lead="", own_line=False):
         if "made" in relation or self.draw.chance(self.made_up * 0.8):
             text = wordings.question(self.draw, self.draw.pick(relation["cues"]))
         else:
-            text = self.draw.pick(self.facts.wordings(relation, "questions", self.new_questions))["text"]
-        segment = question(self.encoder, text.replace("{e}", entity), answer, REST, lead=lead, own_line=own_line)
+            text = self.draw.pick(self.facts.wordings(relation, "questions", self.new_questions))[
+                "text"
+            ]
+        segment = question(
+            self.encoder, text.replace("{e}", entity), answer, REST, lead=lead, own_line=own_line
+        )
         first = int(np.argmax(segment.weights == REST))
         decisive = 2 if segment.ids[first] == self.encoder.space else 1
         segment.weights[first : first + decisive] = FIRST
@@ -166,7 +205,9 @@ class Messy:
         if draw.chance(0.35):
             relations = [wordings.invented_relation(draw, draw.pick(ENTITIES)) for _ in range(some)]
         else:
-            relations = [self.facts.relations[i] for i in rng.permutation(len(self.facts.relations))[:some]]
+            relations = [
+                self.facts.relations[i] for i in rng.permutation(len(self.facts.relations))[:some]
+            ]
         pool = {}
         for kind in dict.fromkeys(r["entity"] for r in relations):
             pool[kind] = [self.entity(kind) for _ in range(int(rng.integers(1, count + 1)))]
@@ -179,7 +220,11 @@ class Messy:
         draw, rng = self.draw, self.rng
         budget = rng.uniform(0.15, 0.9) * length - 150
         relations, pool = self._cast(max(3, int(budget / 40)))
-        asking, changing, denying = rng.uniform(0.3, 0.6), draw.pick([0.02, 0.15]), draw.pick([0, 0, 0.1])
+        asking, changing, denying = (
+            rng.uniform(0.3, 0.6),
+            draw.pick([0.02, 0.15]),
+            draw.pick([0, 0, 0.1]),
+        )
         lines = draw.chance(0.3)  # questions on lines of their own
         facts, events, used = {}, [], 0
         while used < budget:
@@ -201,7 +246,9 @@ class Messy:
         if not facts:
             return None
         lead = "\n" if draw.chance(0.4) else ""
-        tail = [self._question(relations, pool, facts, lead) for _ in range(int(rng.integers(1, 4)))]
+        tail = [
+            self._question(relations, pool, facts, lead) for _ in range(int(rng.integers(1, 4)))
+        ]
         return assemble(length, rng, self.haystack(), events, tail)
 
     def _question(self, relations, pool, facts, lead="", own_line=False, absent=0.15):
@@ -238,7 +285,9 @@ class Messy:
                 known = facts.get((relation["name"], entity), (0, 0, None, False))[2]
                 groups.append([self.deny(relation, entity, known)])
         lead = draw.pick(["", "", "\n"])
-        tail = [self._question(relations, pool, facts, lead) for _ in range(int(rng.integers(1, 7)))]
+        tail = [
+            self._question(relations, pool, facts, lead) for _ in range(int(rng.integers(1, 7)))
+        ]
         return self._place(length, groups, tail)
 
     def _unstated(self, relations, pool, facts):
@@ -258,14 +307,24 @@ class Messy:
             depths = np.sort(self.rng.random(len(group)))
             placed += list(zip(depths, range(len(placed), len(placed) + len(group)), group))
         placed.sort(key=lambda p: p[:2])
-        return assemble(length, self.rng, self.haystack(), [p[2] for p in placed], tail,
-                        positions=[p[0] for p in placed])
+        return assemble(
+            length,
+            self.rng,
+            self.haystack(),
+            [p[2] for p in placed],
+            tail,
+            positions=[p[0] for p in placed],
+        )
 
     def test(self, length, kind):
         """One question of one kind among eight other facts, for evaluation."""
         draw, rng = self.draw, self.rng
         relation = draw.pick(self.facts.relations)
-        alike = [r for r in self.facts.relations if r["entity"] == relation["entity"] and r is not relation]
+        alike = [
+            r
+            for r in self.facts.relations
+            if r["entity"] == relation["entity"] and r is not relation
+        ]
         what = relation["entity"]
         names = list(dict.fromkeys(self.entity(what) for _ in range(12)))[:5]
         target = names[0]

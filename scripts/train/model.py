@@ -43,8 +43,17 @@ class Block(nn.Module):
         self.down = weight(c.width, c.hidden)
 
     def weights(self):
-        return (self.attention_norm, self.q, self.k, self.v, self.o,
-                self.mlp_norm, self.gate, self.up, self.down)  # fmt: skip
+        return (
+            self.attention_norm,
+            self.q,
+            self.k,
+            self.v,
+            self.o,
+            self.mlp_norm,
+            self.gate,
+            self.up,
+            self.down,
+        )
 
 
 def rotate(x, cos, sin):
@@ -70,7 +79,9 @@ def block_forward(x, cos, sin, head_dim, attention_norm, q, k, v, o, mlp_norm, g
 def weighted_loss(x, norm, embedding, target, weight):
     """Cross-entropy of each token times its weight, flat."""
     logits = F.linear(F.rms_norm(x, (x.shape[-1],), norm, EPS), embedding)
-    loss = F.cross_entropy(logits.float().view(-1, logits.shape[-1]), target.reshape(-1), reduction="none")
+    loss = F.cross_entropy(
+        logits.float().view(-1, logits.shape[-1]), target.reshape(-1), reduction="none"
+    )
     return loss * weight.reshape(-1)
 
 

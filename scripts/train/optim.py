@@ -23,12 +23,18 @@ class Optimizer:
         self.muon_lr, self.adam_lr, self.momentum = muon_lr, adam_lr, momentum
         self.others, self.parameters = model.others(), list(model.parameters())
         fused = self.parameters[0].is_cuda
-        self.adam = torch.optim.AdamW(self.others, lr=adam_lr, betas=(0.9, 0.95), weight_decay=0.0, fused=fused)
+        self.adam = torch.optim.AdamW(
+            self.others, lr=adam_lr, betas=(0.9, 0.95), weight_decay=0.0, fused=fused
+        )
         self.groups = collections.defaultdict(list)
         for p in model.matrices():
             self.groups[tuple(p.shape)].append(p)
-        self.velocity = {s: torch.zeros(len(ps), *s, device=ps[0].device) for s, ps in self.groups.items()}
-        self._orthogonalise = torch.compile(orthogonalise, dynamic=False) if compiled else orthogonalise
+        self.velocity = {
+            s: torch.zeros(len(ps), *s, device=ps[0].device) for s, ps in self.groups.items()
+        }
+        self._orthogonalise = (
+            torch.compile(orthogonalise, dynamic=False) if compiled else orthogonalise
+        )
 
     def warm_up(self):
         """Compiles what there is to compile, and changes nothing."""

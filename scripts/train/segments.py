@@ -28,14 +28,18 @@ class Segment:
 
 
 def join(segments):
-    return Segment(np.concatenate([s.ids for s in segments]), np.concatenate([s.weights for s in segments]))
+    return Segment(
+        np.concatenate([s.ids for s in segments]), np.concatenate([s.weights for s in segments])
+    )
 
 
 class Encoder:
     def __init__(self, processor):
         self.processor = processor
         self.pieces = [processor.id_to_piece(i) for i in range(processor.vocab_size())]
-        self.lengths = np.array([1 if processor.is_byte(i) else len(p) for i, p in enumerate(self.pieces)])
+        self.lengths = np.array(
+            [1 if processor.is_byte(i) else len(p) for i, p in enumerate(self.pieces)]
+        )
         self.space = processor.piece_to_id("\u2581")
         self.starts_word = np.array([p.startswith("\u2581") for p in self.pieces])
         self.ends_sentence = np.array([p.endswith((".", "!", "?")) for p in self.pieces])
@@ -82,7 +86,9 @@ class Haystack:
     def __init__(self, encoder, ids):
         self.ids = ids
         before, after = ids[:-1], ids[1:]
-        self.sentence_cuts = np.nonzero(encoder.starts_word[after] & encoder.ends_sentence[before])[0] + 1
+        self.sentence_cuts = (
+            np.nonzero(encoder.starts_word[after] & encoder.ends_sentence[before])[0] + 1
+        )
         self.line_cuts = np.nonzero((before == NEWLINE) & (after != NEWLINE))[0] + 1
 
     def window(self, n, rng):
@@ -90,8 +96,10 @@ class Haystack:
         if n <= 0:
             return self.ids[:0], np.array([], int), np.array([], int)
         start = int(rng.integers(0, len(self.ids) - n - 1))
-        cuts = [c[np.searchsorted(c, start) : np.searchsorted(c, start + n)] - start
-                for c in (self.sentence_cuts, self.line_cuts)]
+        cuts = [
+            c[np.searchsorted(c, start) : np.searchsorted(c, start + n)] - start
+            for c in (self.sentence_cuts, self.line_cuts)
+        ]
         return self.ids[start : start + n], *cuts
 
 

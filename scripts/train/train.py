@@ -1,7 +1,6 @@
 """Trains kvg-tiny on one CUDA GPU, tests it on held-out data and exports it.
 
-    python3 scripts/train/train.py --data $KVG_DATA --tokenizer runs/tiny/tokenizer/tokenizer.model \
-        --out runs/tiny --seconds 220
+    python3 scripts/train/train.py --data $KVG_DATA --tokenizer T/tokenizer.model --out runs/tiny
     python3 scripts/train/train.py --smoke      # a CPU, under a minute, no data
 
 The schedule follows the clock: short rows first, long rows last, and a learning rate that falls to
@@ -33,7 +32,11 @@ from optim import Optimizer
 
 START = time.time()
 LENGTHS = (1024, 2048, 4096, 8192)
-DEVICE = "cuda" if os.environ.get("CUDA_VISIBLE_DEVICES") != "" and os.path.exists("/dev/nvidiactl") else "cpu"
+DEVICE = (
+    "cuda"
+    if os.environ.get("CUDA_VISIBLE_DEVICES") != "" and os.path.exists("/dev/nvidiactl")
+    else "cpu"
+)
 
 
 def log(*words):
@@ -57,21 +60,25 @@ def options():
     p.add_argument("--extra-text", type=pathlib.Path, help="more text, NUL-separated documents")
     p.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/tiny"))
     p.add_argument("--cache", type=pathlib.Path, help="token cache, default OUT/tokens")
-    p.add_argument("--seconds", type=float, default=220.0, help="training time")
-    p.add_argument("--stages", type=parse_stages, default="1024:0.13,4096:0.8,8192:1")
+    p.add_argument("--seconds", type=float, default=260.0, help="training time")
+    p.add_argument("--stages", type=parse_stages, default="1024:0.12,4096:0.78,8192:1")
     p.add_argument("--batch-tokens", type=int, default=131072)
-    p.add_argument("--made", type=float, default=0.4, help="share of generated rows")
-    p.add_argument("--decay", type=float, default=0.5, help="share of the budget the learning rate falls over")
-    p.add_argument("--every", type=float, default=20.0, help="seconds between points of the curve")
-    p.add_argument("--lengths", type=lambda t: tuple(map(int, t.split(","))), default=LENGTHS, help="of the tests")
-    p.add_argument("--items", type=int, default=100, help="items per test")
+    p.add_argument("--made", type=float, default=0.45, help="share of generated rows")
+    p.add_argument(
+        "--decay", type=float, default=0.5, help="share of the budget the learning rate falls over"
+    )
+    p.add_argument("--every", type=float, default=26.0, help="seconds between points of the curve")
+    p.add_argument(
+        "--lengths",
+        type=lambda t: tuple(map(int, t.split(","))),
+        default=LENGTHS,
+        help="of the tests",
+    )
+    p.add_argument("--items", type=int, default=200, help="items per test")
     p.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 4) - 3))
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--smoke", action="store_true", help="a tiny run on generated text, on the CPU")
-    args = p.parse_args()
-    if isinstance(args.stages, str):
-        args.stages = parse_stages(args.stages)
-    return args
+    return p.parse_args()
 
 
 def precision(device):
@@ -105,7 +112,9 @@ class Trainer:
         """Backward pass of one batch; mean loss over its text rows, in nats per token."""
         ids, weights, text_rows = self.batches.next(tokens)
         with self.context():
-            loss = self.model.loss(ids[:, :-1], ids[:, 1:].contiguous(), weights[:, 1:].contiguous())
+            loss = self.model.loss(
+                ids[:, :-1], ids[:, 1:].contiguous(), weights[:, 1:].contiguous()
+            )
         loss.mean().backward()
         return loss.detach().view(-1, tokens)[:text_rows].mean()
 
@@ -128,8 +137,11 @@ class Trainer:
                 self.optimizer.clear()
             synchronize()
             seconds = (time.time() - start) / 3
-            log(f"{tokens} tokens a row: {seconds * 1e3:.1f} ms a step,"
-                f" {self.batches.batch_tokens / seconds / 1e6:.2f} Mtok/s, queue {self.batches.queue.qsize()}")
+            log(
+                f"{tokens} tokens a row: {seconds * 1e3:.1f} ms a step,"
+                f" {self.batches.batch_tokens / seconds / 1e6:.2f} Mtok/s,"
+                f" {self.batches.queue.qsize()} batches of problems waiting"
+            )
         self.optimizer.warm_up()
 
 
@@ -144,9 +156,13 @@ def run(trainer, seconds, every, measure):
         if elapsed - mark > every:
             synchronize()
             stop, mark = time.time(), elapsed
-            row = {"seconds": round(elapsed, 1), "step": trainer.steps,
-                   "Mtok": round(trainer.steps * trainer.batches.batch_tokens / 1e6, 1),
-                   "text_loss": round(loss.item(), 3), **measure()}  # fmt: skip
+            row = {
+                "seconds": round(elapsed, 1),
+                "step": trainer.steps,
+                "Mtok": round(trainer.steps * trainer.batches.batch_tokens / 1e6, 1),
+                "text_loss": round(loss.item(), 3),
+                **measure(),
+            }
             curve.append(row)
             log(json.dumps(row))
             paused += time.time() - stop
@@ -163,7 +179,9 @@ def final_tests(model, tests, abstain, source, token_bytes, context):
             result["says_not_stated"].setdefault(kind, {})[length] = round(100 * refused, 1)
     for tokens in (1024, 4096, 8192):
         for name, ids in source.val.items():
-            bits = evaluate.bits_per_byte(model, ids, token_bytes, context, tokens, 300 * 4096 // tokens)
+            bits = evaluate.bits_per_byte(
+                model, ids, token_bytes, context, tokens, 300 * 4096 // tokens
+            )
             result["bits_per_byte"].setdefault(name, {})[tokens] = round(bits, 4)
     return result
 
@@ -172,10 +190,20 @@ def write_results(args, out, model, trainer, curve, seconds, result, positions):
     with torch.no_grad():
         export.write_folder(model, args.tokenizer, out / "model", positions)
     tokens = trainer.steps * args.batch_tokens
-    summary = {"seconds": round(seconds, 1), "steps": trainer.steps, "tokens": tokens,
-               "parameters": sum(p.numel() for p in model.parameters()), "stages": args.stages,
-               "batch_tokens": args.batch_tokens, "made": args.made, "decay": args.decay, "seed": args.seed,
-               "device": torch.cuda.get_device_name() if DEVICE == "cuda" else "cpu", "torch": torch.__version__, **result}  # fmt: skip
+    summary = {
+        "seconds": round(seconds, 1),
+        "steps": trainer.steps,
+        "tokens": tokens,
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "stages": args.stages,
+        "batch_tokens": args.batch_tokens,
+        "made": args.made,
+        "decay": args.decay,
+        "seed": args.seed,
+        "device": torch.cuda.get_device_name() if DEVICE == "cuda" else "cpu",
+        "torch": torch.__version__,
+        **result,
+    }
     (out / "results.json").write_text(json.dumps(summary, indent=1) + "\n")
     with open(out / "curve.csv", "w", newline="") as f:
         writer = csv.DictWriter(f, curve[0].keys(), lineterminator="\n")
@@ -183,46 +211,62 @@ def write_results(args, out, model, trainer, curve, seconds, result, positions):
         writer.writerows(curve)
 
 
-def main(args):
-    processor = spm.SentencePieceProcessor(model_file=str(args.tokenizer))
-    source = corpus.Corpus(args.data, args.tokenizer, args.cache or args.out / "tokens", args.extra_text)
-    log(f"{len(source.train)} tokens of text, {len(source.code)} of them code,"
-        f" {source.train_bytes / len(source.train):.3f} bytes a token")
-    held_out_words, words = np.split(np.array(source.words), [len(source.words) // 10])
-    text = np.concatenate([source.val["wiki"], source.val["books"][: len(source.val["books"]) // 2]])
-    wanted = [(k, n) for k in evaluate.KINDS for n in args.lengths]
-    wanted += [c for c in evaluate.CURVE if c not in wanted]
-    tests = evaluate.build_sets(
-        (processor, text, source.val["code"], held_out_words.tolist(), Facts()), wanted, args.items)
-    log("tests built")
-    make = functools.partial(Problems, processor, source.train, source.code, words.tolist())
-    batches = Batches(make, source.train, DEVICE, args.made, args.batch_tokens, args.workers,
-                      args.stages[-1][0], args.seed)  # fmt: skip
+def build_tests(processor, source, words, lengths, items):
+    books = source.val["books"]
+    text = np.concatenate([source.val["wiki"], books[: len(books) // 2]])
+    wanted = dict.fromkeys([(k, n) for k in evaluate.KINDS for n in lengths] + evaluate.CURVE)
+    arguments = (processor, text, source.val["code"], words, Facts())
+    return evaluate.build_sets(arguments, list(wanted), items)
+
+
+def make_trainer(args, processor, source, words):
+    """The worker processes start here, before anything touches the device."""
+    make = functools.partial(Problems, processor, source.train, source.code, words)
+    longest = args.stages[-1][0]
+    batches = Batches(
+        make, source.train, DEVICE, args.made, args.batch_tokens, args.workers, longest, args.seed
+    )
     torch.manual_seed(args.seed)
     torch.set_float32_matmul_precision("high")
-    config = Config(vocab=processor.vocab_size())
-    model = TinyLlama(config).to(DEVICE)
+    model = TinyLlama(Config(vocab=processor.vocab_size())).to(DEVICE)
     if DEVICE == "cuda":
         model.compile()
-    context = precision(DEVICE)
-    trainer = Trainer(model, batches, args.stages, args.decay, context, DEVICE)
     log(f"{sum(p.numel() for p in model.parameters())} parameters")
+    return Trainer(model, batches, args.stages, args.decay, precision(DEVICE), DEVICE)
+
+
+def main(args):
+    processor = spm.SentencePieceProcessor(model_file=str(args.tokenizer))
+    cache = args.cache or args.out / "tokens"
+    source = corpus.Corpus(args.data, args.tokenizer, cache, args.extra_text)
+    log(
+        f"{len(source.train)} tokens of text, {len(source.code)} of them code,"
+        f" {source.train_bytes / len(source.train):.3f} bytes a token"
+    )
+    tenth = len(source.words) // 10
+    tests = build_tests(processor, source, source.words[:tenth], args.lengths, args.items)
+    log("tests built")
+    trainer = make_trainer(args, processor, source, source.words[tenth:])
     trainer.warm_up()
+    model, context = trainer.model, trainer.context
     token_bytes = corpus.token_bytes(processor)
-    abstain = processor.encode("not stated")[0]
 
     def measure():
-        row = {"bpb_wiki": round(evaluate.bits_per_byte(model, source.val["wiki"], token_bytes, context, windows=32), 3)}
+        wiki = source.val["wiki"]
+        bits = evaluate.bits_per_byte(model, wiki, token_bytes, context, windows=32)
+        row = {"bpb_wiki": round(bits, 3)}
         for kind, length in evaluate.CURVE:
-            row[f"{kind}@{length}"] = round(100 * evaluate.exact_match(model, *(t[:100] for t in tests[kind, length]), context)[0])
+            some = (part[:100] for part in tests[kind, length])
+            row[f"{kind}@{length}"] = round(100 * evaluate.exact_match(model, *some, context)[0])
         return row
 
     curve, seconds = run(trainer, args.seconds, args.every, measure)
-    batches.close()
-    log(f"{trainer.steps} steps, {trainer.steps * args.batch_tokens / 1e6:.1f} Mtok in {seconds:.1f} s")
+    trainer.batches.close()
+    log(f"{trainer.steps} steps in {seconds:.1f} s")
     with torch.no_grad():
         for p in model.parameters():  # test what is shipped
             p.copy_(p.bfloat16().float())
+    abstain = processor.encode(Facts().abstain)[0]
     result = final_tests(model, tests, abstain, source, token_bytes, context)
     write_results(args, args.out, model, trainer, curve, seconds, result, args.stages[-1][0])
     for name, table in result.items():

@@ -16,12 +16,34 @@ def cues(relations):
     """{relation name: words typical of it}, taken from the wordings that training may see."""
     count = {}
     for r in relations:
-        texts = [w["text"] for what in ("statements", "questions") for w in r[what] if w["split"] == "train"]
-        count[r["name"]] = collections.Counter(w for t in texts for w in set(WORD.findall(t.lower())))
+        texts = [
+            w["text"]
+            for what in ("statements", "questions")
+            for w in r[what]
+            if w["split"] == "train"
+        ]
+        count[r["name"]] = collections.Counter(
+            w for t in texts for w in set(WORD.findall(t.lower()))
+        )
     spread = collections.Counter(w for c in count.values() for w in c)
-    stop = {"what", "which", "where", "answer", "does", "when", "info", "have", "that", "were", "server", "project"}
-    return {name: [w for w, n in c.most_common() if n >= 2 and spread[w] <= 2 and w not in stop][:5]
-            for name, c in count.items()}
+    stop = {
+        "what",
+        "which",
+        "where",
+        "answer",
+        "does",
+        "when",
+        "info",
+        "have",
+        "that",
+        "were",
+        "server",
+        "project",
+    }
+    return {
+        name: [w for w, n in c.most_common() if n >= 2 and spread[w] <= 2 and w not in stop][:5]
+        for name, c in count.items()
+    }
 
 
 def _sprinkle(draw, parts, most=4):
@@ -31,7 +53,10 @@ def _sprinkle(draw, parts, most=4):
         n = int(draw.rng.integers(0, most)) if draw.chance(0.7) else 0
         out += [draw.pick(draw.words) for _ in range(n)]
         out.append(part)
-    return out + [draw.pick(draw.words) for _ in range(int(draw.rng.integers(0, most)) if draw.chance(0.5) else 0)]
+    return out + [
+        draw.pick(draw.words)
+        for _ in range(int(draw.rng.integers(0, most)) if draw.chance(0.5) else 0)
+    ]
 
 
 def _capital(text):
@@ -46,7 +71,9 @@ def statement(draw, cue, terse=False, sentence=None, cue_share=0.9):
     parts = ["{e}", "{v}"] + ([cue] if draw.chance(cue_share) else [])
     draw.rng.shuffle(parts)
     if terse:
-        return draw.pick(["", "- ", "# ", "| ", "// ", "INFO "]) + draw.pick([" ", ": ", " | ", ", ", "="]).join(parts)
+        return draw.pick(["", "- ", "# ", "| ", "// ", "INFO "]) + draw.pick(
+            [" ", ": ", " | ", ", ", "="]
+        ).join(parts)
     if sentence:
         places = np.sort(draw.rng.integers(0, len(sentence) + 1, len(parts)))
         words = list(sentence)
@@ -67,7 +94,14 @@ def question(draw, cue):
     parts = ["{e}", cue]
     draw.rng.shuffle(parts)
     text = _capital(" ".join(_sprinkle(draw, parts))) + "?"
-    follow = ["", " Answer:", " It is", " The " + cue + " is", " {e} " + cue, " " + draw.pick(draw.words)]
+    follow = [
+        "",
+        " Answer:",
+        " It is",
+        " The " + cue + " is",
+        " {e} " + cue,
+        " " + draw.pick(draw.words),
+    ]
     return text + draw.pick(follow)
 
 
