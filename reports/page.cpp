@@ -210,7 +210,7 @@ class Page {
     figure({depth_figure(digest_, measure)},
            fmt::format(
                "Right answers of {} in percent by depth and length. A method that keeps only "
-               "what is recent is dark at the bottom right alone. Hatched cells hold fewer than "
+               "what is recent is dark in the lowest rows alone. Hatched cells hold fewer than "
                "20 items: read rows and columns of them, not single cells.",
                measure.title));
     strata(measure);

@@ -68,6 +68,8 @@ void read_request(const Fields& request, Run* run) {
 
 void read_method_state(const Fields& fields, MethodRecord* method) {
   method->status = fields.text("status");
+  if (fields.has("items")) method->items = fields.integer("items");
+  if (fields.has("failed_items")) method->failed_items = fields.integer("failed_items");
   if (fields.has("error")) method->error = fields.text("error");
   if (fields.has("prefill_tokens")) method->prefill_tokens = fields.integer("prefill_tokens");
   if (fields.has("prefill_seconds")) method->prefill_seconds = fields.number("prefill_seconds");
@@ -140,6 +142,27 @@ void drop_unexpected(std::vector<Item>* items, Run* run) {
                   "out (first: {})",
                   std::distance(end, items->end()), printable(end->key, 120)));
   items->erase(end, items->end());
+}
+
+// The counts of run.json are never used, but when they differ from the rows one of the two is
+// damaged.
+void check_counts(Run* run) {
+  for (const MethodRecord& method : run->methods) {
+    if (method.status != "complete") continue;
+    int64_t items = 0, failed = 0;
+    for (const Item& item : run->items) {
+      if (item.method != method.method) continue;
+      ++items;
+      failed += item.failed() ? 1 : 0;
+    }
+    if (method.items.value_or(items) == items && method.failed_items.value_or(failed) == failed) {
+      continue;
+    }
+    run->notes.push_back(
+        fmt::format("{}: run.json counts {} items with {} failures, items.jsonl holds {} with {}",
+                    method.method, method.items.value_or(items),
+                    method.failed_items.value_or(failed), items, failed));
+  }
 }
 
 }  // namespace
@@ -216,6 +239,7 @@ Run read_run(const std::filesystem::path& directory) {
   }
   drop_unexpected(&lines.items, &run);
   run.items = std::move(lines.items);
+  check_counts(&run);
   return run;
 }
 

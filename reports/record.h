@@ -33,6 +33,7 @@ struct MethodRecord {
   std::vector<ProvisionedBytes> provisioned;  // by tokens
   int64_t prefill_tokens = 0;
   double prefill_seconds = 0;
+  std::optional<int64_t> items, failed_items;  // rows, by the writer's own count
 };
 
 struct DataRecord {

@@ -12,6 +12,7 @@ namespace {
 
 using nlohmann::json;
 using ::testing::AllOf;
+using ::testing::Contains;
 using ::testing::HasSubstr;
 
 class RecordTest : public ::testing::Test {
@@ -122,8 +123,8 @@ TEST_F(RecordTest, TheTraceOfAKillIsToleratedAndNoted) {
   const auto run = read_run(run_);
   EXPECT_EQ(run.items.size(), items - 1);
   EXPECT_FALSE(run.complete());
-  ASSERT_EQ(run.notes.size(), 1u);
-  EXPECT_THAT(run.notes[0], HasSubstr("cut off"));
+  EXPECT_THAT(run.notes, Contains(HasSubstr("cut off")));
+  EXPECT_THAT(run.notes, Contains(HasSubstr("run.json counts")));
   // Even a whole row counts as cut off without its newline: the writer flushes line by line.
   write_text(run_ / "items.jsonl", intact.substr(0, intact.size() - 1));
   EXPECT_EQ(read_run(run_).items.size(), items - 1);
@@ -143,7 +144,7 @@ TEST_F(RecordTest, RepeatedAndUnexpectedRowsAreLeftOutAndNoted) {
   });
   run = read_run(run_);
   EXPECT_LT(run.items.size(), items);
-  EXPECT_THAT(run.notes, ::testing::ElementsAre(HasSubstr("left out (first: window")));
+  EXPECT_THAT(run.notes, Contains(HasSubstr("left out (first: window")));
 }
 
 TEST_F(RecordTest, AnEditedRequestIsNoted) {

@@ -209,6 +209,16 @@ TEST_F(ReportTest, RunsWithOneTaskOrNoControlsMakeAPage) {
   }
 }
 
+TEST_F(ReportTest, ATaskThatFullDoesNotSolveIsNamed) {
+  SyntheticOptions options = small_run();
+  options.right = [](size_t, double) { return 0.02; };
+  write(options);
+  EXPECT_THAT(page(), HasSubstr("On passkey the full cache itself"));
+  options.right = [](size_t, double) { return 0.98; };
+  write(options);
+  EXPECT_THAT(page(), Not(HasSubstr("On passkey the full cache itself")));
+}
+
 TEST_F(ReportTest, AClaimedSizeThatItemsExceedIsRefused) {
   write(small_run());
   EXPECT_THAT(page(), Not(HasSubstr("its size is refused")));

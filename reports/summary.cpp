@@ -52,11 +52,13 @@ std::string measured_text(const Digest& digest) {
                                   measure.title, count_of(metric->units, "context")));
     }
   }
-  return fmt::format(
-      "{}{} ran on {} beside the {} cache, on the same {}. The longest context has {} tokens.",
-      count_of(methods, "cache method"),
-      controls > 0 ? " and " + count_of(controls, "control") : "", digest.run->model,
-      digest.reference().label, enumerate(tasks), thousands(digest.longest));
+  const std::string others =
+      count_of(methods, "cache method") +
+      (controls > 0 ? " and " + count_of(controls, "control") : std::string());
+  return fmt::format("{} ran with the {} cache{} on {}. The longest context has {} tokens.",
+                     digest.run->model, digest.reference().label,
+                     methods + controls > 0 ? ", and with " + others + " on the same items," : "",
+                     enumerate(tasks), thousands(digest.longest));
 }
 
 std::string relative_text(const Paired& paired) {
@@ -185,12 +187,29 @@ std::vector<std::string> main_result(const Digest& digest) {
   return sentences;
 }
 
+// Tasks that the reference itself does not solve show nothing about caches.
+std::vector<std::string> unsolved_tasks(const Digest& digest) {
+  std::vector<std::string> sentences;
+  for (const Measure& measure : digest.measures) {
+    const auto& reference = measure.metrics[0];
+    const auto& floor = measure.closed_book;
+    if (!reference || !floor || !reference->interval || !floor->interval) continue;
+    if (reference->interval->low > floor->interval->high) continue;
+    sentences.push_back(fmt::format(
+        "On {} the {} cache itself ({}) is not shown to rise above the question alone ({}): what "
+        "other caches lose there cannot be seen.",
+        measure.title, digest.reference().label, percent(reference->value), percent(floor->value)));
+  }
+  return sentences;
+}
+
 }  // namespace
 
 Summary summarise(const Digest& digest) {
   Summary summary;
   summary.measured = measured_text(digest);
   summary.main = main_result(digest);
+  for (std::string& sentence : unsolved_tasks(digest)) summary.main.push_back(std::move(sentence));
   for (size_t m = 0; m < digest.methods.size(); ++m) {
     summary.findings.push_back(
         {&digest.methods[m], size_text(digest, digest.methods[m]), statements_of(digest, m)});
