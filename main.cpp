@@ -1,12 +1,33 @@
 #include "base/error.h"
+#include "base/names.h"
 #include "cli/commands.h"
 #include "cli/stop.h"
 #include "cli/version.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <exception>
+#include <string>
+#include <vector>
 
 #include <CLI/CLI.hpp>
+
+namespace kvg::cli {
+namespace {
+
+// CLI11 would answer an unknown command with "a subcommand is required".
+void check_command(const CLI::App& app, int argc, char** argv) {
+  if (argc < 2 || argv[1][0] == '-') return;
+  std::vector<std::string> names;
+  for (const CLI::App* command : app.get_subcommands({})) names.push_back(command->get_name());
+  if (std::find(names.begin(), names.end(), argv[1]) != names.end()) return;
+  throw CLI::ParseError("unknown command '" + std::string(argv[1]) + "'" +
+                            did_you_mean(argv[1], names) + ", expected one of " + join(names),
+                        2);
+}
+
+}  // namespace
+}  // namespace kvg::cli
 
 // Exit codes: 0 done; 1 an error, said in one line (compare: worse); 2 wrong usage (compare: not
 // comparable); 3 compare: inconclusive; 130 interrupted.
@@ -28,6 +49,7 @@ int main(int argc, char** argv) {
   cli::add_ls(app, exit_code);
   cli::add_selftest(app, exit_code);
   try {
+    cli::check_command(app, argc, argv);
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return app.exit(error);

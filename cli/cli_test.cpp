@@ -118,7 +118,7 @@ TEST_F(Program, HelpFitsAScreen) {
 
 TEST_F(Program, UsageErrorsAreOneLine) {
   expect_error({}, {"subcommand"}, 2);
-  expect_error({"evil"}, {"evil"}, 2);
+  expect_error({"evil"}, {"did you mean 'eval'?"}, 2);
   expect_error({"generate", "--max-tokens", "many"}, {"max-tokens"}, 2);
 }
 
@@ -137,7 +137,7 @@ TEST_F(Program, ModelsAreChecked) {
   fs::path model = checkpoint();
   EXPECT_EQ(run(selftest(model)).exit_code, 0);
   fs::resize_file(model / "model.safetensors", 5000);
-  expect_error(selftest(model), {"model.safetensors", "5000"});
+  expect_error(selftest(model), {"model.safetensors", "lm_head.weight", "data_offsets"});
 
   model = checkpoint();
   std::string content = read_file(model / "model.safetensors");
@@ -161,12 +161,12 @@ TEST_F(Program, ModelsAreChecked) {
   content = read_file(model / "model.safetensors");
   for (size_t i = content.size() - 4; i < content.size(); ++i) content[i] = '\xff';
   write_file(model / "model.safetensors", content);
-  expect_error(selftest(model), {"safetensors", "NaN"});
+  expect_error(selftest(model), {"safetensors", "model.norm.weight", "nan", "expected finite"});
 }
 
 TEST_F(Program, ContextsThatDoNotFitAreRefused) {
   expect_error({"generate", "--prompt", "x", "--context", "1000000000000"},
-               {"memory", "GB needed"});
+               {"memory", "TB needed", "at most"});
 }
 
 TEST_F(Program, SuitesAreChecked) {
@@ -240,7 +240,10 @@ TEST_F(Program, CtrlCStopsCleanlyAndTheSameCommandGoesOn) {
                                          "--no-report"};
   const pid_t child = start(eval);
   const fs::path items = folder_ / "run/items.jsonl";
-  while (!fs::exists(items) || fs::file_size(items) == 0) {
+  siginfo_t exited{};
+  while ((!fs::exists(items) || fs::file_size(items) == 0) &&
+         waitid(P_PID, static_cast<id_t>(child), &exited, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+         exited.si_pid == 0) {
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
   }
   kill(child, SIGINT);

@@ -8,8 +8,10 @@
 
 namespace kvg::cli {
 
-// "--max-tokens" -> "KVG_MAX_TOKENS": every flag has a twin in the environment.
+// "--max-tokens" -> "KVG_MAX_TOKENS": every flag has a twin in the environment. KVG_DATA is the
+// folder of data files, so --data has another.
 inline std::string environment_twin(const std::string& flag) {
+  if (flag == "--data") return "KVG_DATASET";
   const size_t begin = flag.rfind("--") + 2;
   std::string name = "KVG_" + flag.substr(begin);
   std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) {
