@@ -35,7 +35,9 @@ class Needle : public Task {
         items_(settings.count("items")),
         questions_(settings.count("questions")),
         guard_(settings.count("guard")) {
-    options_.wording = settings.word("wording");
+    options_.names = settings.word("names");
+    options_.statements = settings.word("statements");
+    options_.phrasing = settings.word("phrasing");
     options_.distractors = settings.count("distractors");
     options_.kinds = settings.words("kinds");
     options_.updated = settings.number("updated");
@@ -240,7 +242,8 @@ class Needle : public Task {
 }  // namespace
 
 std::span<const SettingSpec> needle_settings() {
-  static const std::array<SettingSpec, 12> specs = {{
+  static const std::vector<std::string> sides = {"heldout", "train", "any"};
+  static const std::array<SettingSpec, 14> specs = {{
       {"data", std::string("generated"), "haystack: generated, wikitext2 or a text file", 0, 0, {}},
       {"profile", std::vector<std::string>{"messy"}, "messy or simple", 0, 0, {"messy", "simple"}},
       {"lengths", std::vector<int64_t>{1024, 2048, 4096}, "tokens: prompt and answer", 1, 1e9, {}},
@@ -252,12 +255,9 @@ std::span<const SettingSpec> needle_settings() {
       {"kinds", distractor_kinds(), "of distractors, in turn", 0, 0, distractor_kinds()},
       {"updated", 0.2, "share of questions whose fact replaces an older value", 0, 1, {}},
       {"unanswerable", 0.2, "share of questions without a fact", 0, 0.95, {}},
-      {"wording",
-       std::string("heldout"),
-       "heldout, train or any",
-       0,
-       0,
-       {"heldout", "train", "any"}},
+      {"names", std::string("heldout"), "heldout, train or any", 0, 0, sides},
+      {"statements", std::string("heldout"), "their wording: heldout, train or any", 0, 0, sides},
+      {"phrasing", std::string("heldout"), "of questions: heldout, train or any", 0, 0, sides},
   }};
   return specs;
 }

@@ -26,8 +26,8 @@ class Builder {
       : facts_(facts), options_(options), shared_(seed) {
     if (!options_.simple) return;
     only_relation_ = &pick(facts_.relations, shared_);
-    only_statement_ = &wording(only_relation_->statements, shared_);
-    only_question_ = &wording(only_relation_->questions, shared_);
+    only_statement_ = &wording(only_relation_->statements, options_.statements, shared_);
+    only_question_ = &wording(only_relation_->questions, options_.phrasing, shared_);
   }
 
   void add_question(double depth, uint64_t seed) {
@@ -43,8 +43,9 @@ class Builder {
     question.kind = missing ? "unanswerable" : updated ? "updated" : "plain";
     const std::string entity = fresh_entity(relation, random);
     pairs_.insert({relation.name, entity});
-    const Wording& asked =
-        only_question_ != nullptr ? *only_question_ : wording(relation.questions, random);
+    const Wording& asked = only_question_ != nullptr
+                               ? *only_question_
+                               : wording(relation.questions, options_.phrasing, random);
     question.text = fill_wording(asked.text, entity, "");
     const auto number = static_cast<int>(problem_.questions.size());
     if (missing) {
@@ -79,12 +80,13 @@ class Builder {
     std::string value;  // empty: unanswerable
   };
 
-  bool held_out(Random& random) const {
-    return options_.wording == "heldout" || (options_.wording == "any" && chance(0.5, random));
+  static bool held_out(const std::string& side, Random& random) {
+    return side == "heldout" || (side == "any" && chance(0.5, random));
   }
 
-  const Wording& wording(const std::vector<Wording>& wordings, Random& random) const {
-    const bool wanted = held_out(random);
+  static const Wording& wording(const std::vector<Wording>& wordings, const std::string& side,
+                                Random& random) {
+    const bool wanted = held_out(side, random);
     for (;;) {  // both splits are present, parse_facts() says so
       const Wording& candidate = pick(wordings, random);
       if (candidate.held_out == wanted) return candidate;
@@ -92,7 +94,7 @@ class Builder {
   }
 
   std::string entity(const Relation& relation, Random& random) const {
-    const NameLists& names = facts_.names(relation.entity, held_out(random));
+    const NameLists& names = facts_.names(relation.entity, held_out(options_.names, random));
     if (relation.entity != "person") return pick(names.whole, random);
     const std::string& first = pick(names.first, random);
     return first + " " + pick(names.last, random);
@@ -166,8 +168,9 @@ class Builder {
 
   NeedleStatement state(const Relation& relation, const std::string& name, const std::string& value,
                         Random& random) {
-    const Wording& said =
-        only_statement_ != nullptr ? *only_statement_ : wording(relation.statements, random);
+    const Wording& said = only_statement_ != nullptr
+                              ? *only_statement_
+                              : wording(relation.statements, options_.statements, random);
     evidence_wording_ = said.text;
     return {fill_wording(said.text, name, value), said.form, own_line(said.form), 0, -1};
   }

@@ -13,12 +13,15 @@ namespace kvg {
 
 // What makes a needle problem hard; each is a setting of the task.
 struct NeedleOptions {
-  bool simple = false;              // one relation, one wording, nothing stale, denied or missing
-  std::string wording = "heldout";  // heldout, train or any: statements, questions and names
-  int64_t distractors = 6;          // statements in a context that no question is about
-  std::vector<std::string> kinds;   // of distractors, see distractor_kinds()
-  double updated = 0.2;             // share of questions whose fact replaces an older value
-  double unanswerable = 0.2;        // share of questions without a fact
+  bool simple = false;  // one relation, one wording, nothing stale, denied or missing
+  // Which side of the line that training never crosses: heldout, train or any.
+  std::string names = "heldout";
+  std::string statements = "heldout";
+  std::string phrasing = "heldout";  // of questions
+  int64_t distractors = 6;           // statements in a context that no question is about
+  std::vector<std::string> kinds;    // of distractors, see distractor_kinds()
+  double updated = 0.2;              // share of questions whose fact replaces an older value
+  double unanswerable = 0.2;         // share of questions without a fact
 };
 
 // "other_entity"     the same relation of somebody else

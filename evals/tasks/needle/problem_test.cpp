@@ -137,7 +137,7 @@ TEST(NeedleProblem, NearValuesDifferInOneDigit) {
 TEST(NeedleProblem, HeldOutAndTrainedWordingsDoNotMix) {
   for (const std::string wording : {"heldout", "train"}) {
     NeedleOptions options = messy();
-    options.wording = wording;
+    options.names = options.statements = options.phrasing = wording;
     const bool held_out = wording == "heldout";
     for (uint64_t seed = 0; seed < 40; ++seed) {
       const NeedleProblem problem = make(options, seed);
