@@ -46,9 +46,22 @@ std::vector<SuiteOverride> overrides_of(const Options& options) {
   return overrides;
 }
 
+// A text that the user names is scored whole, unless the user also says how much of it.
+void score_named_text_whole(Suite& suite, const Options& options) {
+  if (options.data.empty() || options.data == "generated") return;
+  for (const std::string& setting : options.settings) {
+    const std::string key = setting.substr(0, setting.find('='));
+    if (key == "tokens" || key == "perplexity.tokens") return;
+  }
+  for (SuiteTask& task : suite.tasks) {
+    if (task.name == "perplexity") task.settings["tokens"] = {"0", "--data"};
+  }
+}
+
 int run(Options options, const std::vector<std::string>& command) {
   Suite suite = load_suite(options.suite);
   apply_overrides(&suite, overrides_of(options));
+  score_named_text_whole(suite, options);
   if (options.model_option->count() > 0 || suite.model.empty()) {
     suite.model = options.model.model;
   } else {
@@ -70,6 +83,12 @@ int run(Options options, const std::vector<std::string>& command) {
   std::printf("%lld items, %lld found finished, %lld failed, %s\n",
               static_cast<long long>(outcome.planned), static_cast<long long>(outcome.resumed),
               static_cast<long long>(outcome.failed), format_duration(outcome.seconds).c_str());
+  if (const OpsProfile profile = source.profile(); profile.total > 0) {
+    std::printf(
+        "operations %s: %.0f %% of it inside BLAS, %.0f %% in attention (its BLAS included)\n",
+        format_duration(profile.total).c_str(), 100 * profile.gemm / profile.total,
+        100 * profile.attention / profile.total);
+  }
   if (!options.no_report) {
     const auto files = reports::write_report(outcome.folder);
     std::printf("\n%s\nreport %s\n", files.summary.c_str(), files.html.c_str());

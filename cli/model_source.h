@@ -18,6 +18,9 @@ class CliModelSource : public ModelSource {
   CacheBytes planned_bytes(const std::string& method, int64_t tokens) const override;
   std::unique_ptr<Subject> subject(const std::string& method, int64_t max_tokens) const override;
 
+  // Where the time of all operations went so far.
+  OpsProfile profile() const { return model_.ops->profile(); }
+
  private:
   LoadedModel model_;
   int64_t chunk_;
