@@ -1,5 +1,6 @@
 #include "reports/digest.h"
 
+#include "base/names.h"
 #include "reports/labels.h"
 #include "reports/text.h"
 
@@ -55,34 +56,43 @@ std::vector<MethodView> view_methods(const Run& run) {
   return views;
 }
 
-// Perplexity splits by protocol and context, because their numbers do not mix; other tasks pool.
+// The axes whose values are tests of their own. Perplexities of two protocols or contexts do not
+// mix; other tasks pool over where and how far back the evidence stands, and over nothing else.
+std::map<std::string, std::string> fixed_axes(const Item& item, bool likelihood) {
+  std::map<std::string, std::string> axes = item.cell;
+  if (!likelihood) {
+    axes.erase("length");
+    axes.erase("depth");
+  }
+  return axes;
+}
+
+// "perplexity (stream, 4,096)", "needle (messy)"
+std::string measure_title(const std::string& task, const std::map<std::string, std::string>& axes) {
+  std::vector<std::string> values;
+  for (const auto& [axis, value] : axes) {
+    const auto number = as_number(value);
+    values.push_back(number ? thousands(std::llround(*number)) : value);
+    // The protocol says what the context means, so it comes first.
+    if (axis == "protocol") std::rotate(values.begin(), values.end() - 1, values.end());
+  }
+  return values.empty() ? task : task + " (" + join(values) + ")";
+}
+
 std::vector<Measure> list_measures(const Run& run) {
   std::vector<Measure> measures;
   for (const TaskRecord& task : run.tasks) {
-    if (task.task != "perplexity") {
-      Measure measure;
-      measure.task = measure.title = task.task;
-      measures.push_back(std::move(measure));
-      continue;
-    }
-    std::set<std::map<std::string, std::string>> cells;
+    const bool likelihood = task.task == "perplexity";
+    std::set<std::map<std::string, std::string>> variants;
     for (const Item& item : run.items) {
-      if (item.task == task.task) cells.insert(item.cell);
+      if (item.task == task.task) variants.insert(fixed_axes(item, likelihood));
     }
-    for (const auto& cell : cells) {
+    for (const auto& variant : variants) {
       Measure measure;
       measure.task = task.task;
-      measure.likelihood = true;
-      measure.cell = cell;
-      std::string axes;
-      for (const char* axis : {"protocol", "context"}) {
-        const auto it = cell.find(axis);
-        if (it == cell.end()) continue;
-        const auto number = as_number(it->second);
-        axes +=
-            (axes.empty() ? "" : ", ") + (number ? thousands(std::llround(*number)) : it->second);
-      }
-      measure.title = axes.empty() || cells.size() == 1 ? task.task : task.task + " (" + axes + ")";
+      measure.likelihood = likelihood;
+      measure.cell = variant;
+      measure.title = variants.size() == 1 ? task.task : measure_title(task.task, variant);
       measures.push_back(std::move(measure));
     }
   }
@@ -136,7 +146,15 @@ void fill_contrasts(const Digest& digest, Measure* measure) {
 }  // namespace
 
 bool Measure::covers(const Item& item) const {
-  return item.task == task && (cell.empty() || item.cell == cell);
+  return item.task == task && fixed_axes(item, likelihood) == cell;
+}
+
+std::vector<const Measure*> Digest::leading_measures() const {
+  std::vector<const Measure*> leading;
+  for (const Measure& measure : measures) {
+    if (!measure.likelihood || &measure == headline_likelihood()) leading.push_back(&measure);
+  }
+  return leading;
 }
 
 const Measure* Digest::headline_likelihood() const {

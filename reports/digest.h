@@ -27,11 +27,12 @@ struct Contrast {
   Verdict verdict = Verdict::kInconclusive;
 };
 
-// One measured quantity: the accuracy of a task, or the nats per token of one protocol and context.
+// One measured quantity: the accuracy of a task (of one variant of it, where it has several), or
+// the nats per token of one protocol and context.
 struct Measure {
   std::string task;
   std::string title;                           // "needle", "perplexity (stream, 4,096)"
-  std::map<std::string, std::string> cell;     // axes that it fixes; empty: all cells
+  std::map<std::string, std::string> cell;     // axes that it fixes; the others are pooled
   bool likelihood = false;                     // nats per token (lower is better), else accuracy
   int64_t length = 0;                          // the longest context in it, tokens; 0 unknown
   std::vector<std::optional<Metric>> metrics;  // [methods]
@@ -52,6 +53,8 @@ struct Digest {
   const MethodView& reference() const { return methods[0]; }
   // The measure that stands for perplexity where there is room for one: the longest stream.
   const Measure* headline_likelihood() const;
+  // That one and every measure of accuracy.
+  std::vector<const Measure*> leading_measures() const;
   // Items of one method in a measure.
   ItemRefs items(const Measure& measure, size_t method,
                  std::string_view condition = "context") const;

@@ -121,7 +121,10 @@ std::string markdown_document(const Digest& digest) {
     }
   }
   out += "\n";
-  add_table("Results", result_table(digest), &out);
+  out += "## Results\n\n";
+  for (const auto& group : rows_of(digest.leading_measures())) {
+    out += to_markdown(result_table(digest, group)) + "\n";
+  }
   add_table("Floors and ceilings", control_table(digest), &out);
   add_table("Perplexity", likelihood_table(digest), &out);
   for (const Measure& measure : digest.measures) {

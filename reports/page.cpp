@@ -60,12 +60,12 @@ class Page {
       if (!drawing.empty()) inside += drawings.size() > 1 ? "<div>" + drawing + "</div>" : drawing;
     }
     if (inside.empty()) return;
-    out_ +=
-        fmt::format("<figure>{}{}{}<figcaption><b>Figure {}.</b> {}</figcaption></figure>\n",
-                    drawings.size() > 1
-                        ? fmt::format("<div class=\"{}\">", drawings.size() == 3 ? "trio" : "pair")
-                        : "",
-                    inside, drawings.size() > 1 ? "</div>" : "", ++figures_, escape_html(caption));
+    out_ += fmt::format(
+        "<figure>{}{}{}<figcaption><b>Figure {}.</b> {}</figcaption></figure>\n",
+        drawings.size() > 1
+            ? fmt::format("<div class=\"{}\">", drawings.size() % 3 == 0 ? "trio" : "pair")
+            : "",
+        inside, drawings.size() > 1 ? "</div>" : "", ++figures_, escape_html(caption));
   }
 
   void header() {
@@ -122,7 +122,9 @@ class Page {
 
   void results() {
     heading("Results");
-    out_ += to_html(result_table(digest_));
+    for (const auto& group : rows_of(digest_.leading_measures())) {
+      out_ += to_html(result_table(digest_, group));
+    }
     paragraph(
         fmt::format(
             "In brackets: 95 % intervals. A difference is the method minus {}, paired item by "
@@ -134,32 +136,22 @@ class Page {
         "note");
   }
 
-  std::vector<const Measure*> leading_measures() const {
-    std::vector<const Measure*> measures;
-    for (const Measure& measure : digest_.measures) {
-      if (!measure.likelihood || &measure == digest_.headline_likelihood()) {
-        measures.push_back(&measure);
-      }
-    }
-    return measures;
-  }
-
   void trade_offs() {
     heading("Quality against bytes");
-    const std::vector<const Measure*> measures = leading_measures();
-    const double width = measures.size() == 1 ? 640 : measures.size() == 3 ? 334 : 508;
+    const std::vector<const Measure*> measures = digest_.leading_measures();
+    const double width = measures.size() == 1 ? 640 : measures.size() % 3 == 0 ? 334 : 508;
     std::vector<std::string> scatters;
     for (const Measure* measure : measures) {
       scatters.push_back(pareto_figure(digest_, *measure, width));
     }
-    figure(
-        scatters,
-        "Quality against the bytes that the cache occupies at the longest context. Up and to the "
-        "left is better; for nats per token, down and to the left. The dashed line joins the "
-        "points "
-        "that no other point beats in both. Bars are 95 % intervals of each method alone; to "
-        "compare two methods read the next figure.");
-    figure({difference_figure(digest_, measures)},
+    figure(scatters,
+           "Quality against the bytes that the cache occupies at the longest context. Up and to "
+           "the left is better; for nats per token, down and to the left. The dashed line joins "
+           "the points that no other point beats in both. Bars are 95 % intervals of each method "
+           "alone; to compare two methods read the next figure.");
+    std::string differences;
+    for (const auto& group : rows_of(measures)) differences += difference_figure(digest_, group);
+    figure({differences},
            fmt::format(
                "Difference of each method to {} on the same items, with paired 95 % intervals. "
                "The shaded band is the margin within which a method counts as the same; an "

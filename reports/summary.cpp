@@ -101,19 +101,9 @@ std::string reference_text(const Measure& measure) {
                             : fmt::format("{} {}", measure.title, percent(metric.value));
 }
 
-std::vector<const Measure*> leading_measures(const Digest& digest) {
-  std::vector<const Measure*> measures;
-  for (const Measure& measure : digest.measures) {
-    if (!measure.likelihood || &measure == digest.headline_likelihood()) {
-      measures.push_back(&measure);
-    }
-  }
-  return measures;
-}
-
 std::vector<Summary::Statement> statements_of(const Digest& digest, size_t m) {
   std::vector<Summary::Statement> statements;
-  for (const Measure* measure : leading_measures(digest)) {
+  for (const Measure* measure : digest.leading_measures()) {
     if (m == 0 && measure->metrics[0]) {
       statements.push_back({reference_text(*measure), std::nullopt});
     } else if (const auto& contrast = measure->contrasts[m]) {
@@ -149,7 +139,7 @@ size_t best_method(const Digest& digest, const Measure& measure,
 std::vector<std::string> main_result(const Digest& digest) {
   std::vector<std::string> kept, lost;
   std::vector<std::pair<std::string, std::vector<std::string>>> nearest;  // method, its numbers
-  for (const Measure* measure : leading_measures(digest)) {
+  for (const Measure* measure : digest.leading_measures()) {
     std::vector<std::string> keeping;
     const size_t best = best_method(digest, *measure, &keeping);
     if (best == 0) continue;

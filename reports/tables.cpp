@@ -84,16 +84,20 @@ Cell contrast_cell(const Measure& measure, const std::optional<Contrast>& contra
                       p_value(paired.p), p_value(contrast->adjusted_p))};
 }
 
-Table result_table(const Digest& digest) {
+std::vector<std::vector<const Measure*>> rows_of(const std::vector<const Measure*>& measures) {
+  constexpr size_t kSideBySide = 3;
+  const size_t rows = std::max<size_t>((measures.size() + kSideBySide - 1) / kSideBySide, 1);
+  std::vector<std::vector<const Measure*>> groups(rows);
+  for (size_t i = 0; i < measures.size(); ++i) {
+    groups[i * rows / measures.size()].push_back(measures[i]);
+  }
+  return groups;
+}
+
+Table result_table(const Digest& digest, const std::vector<const Measure*>& measures) {
   Table table;
   table.columns = {{"Method", false},
                    {"Cache", true, fmt::format("at {} tokens", thousands(digest.longest))}};
-  const Measure* likelihood = digest.headline_likelihood();
-  std::vector<const Measure*> measures;
-  if (likelihood != nullptr) measures.push_back(likelihood);
-  for (const Measure& measure : digest.measures) {
-    if (!measure.likelihood) measures.push_back(&measure);
-  }
   for (const Measure* measure : measures) {
     if (measure->likelihood) {
       table.columns.push_back({"Perplexity", true, "nats per token"});

@@ -21,8 +21,11 @@ std::string interval_text(const std::optional<Interval>& interval, double unit, 
 // "1/16.3"; "1" for equal sizes
 std::string ratio_text(double bytes, double reference);
 
-// The result: size, ratio, every measure with its difference to the reference, prefill speed.
-Table result_table(const Digest& digest);
+// The result: size, ratio, every one of `measures` with its difference to the reference, prefill
+// speed.
+Table result_table(const Digest& digest, const std::vector<const Measure*>& measures);
+// Measures in groups of at most three, as even as can be: what fits side by side.
+std::vector<std::vector<const Measure*>> rows_of(const std::vector<const Measure*>& measures);
 // Floors and ceilings: closed-book, random cache, reference, oracle.
 Table control_table(const Digest& digest);
 // Keys, values, scales, metadata of the longest length, with what items measured.
