@@ -18,7 +18,7 @@
 //   summary bank  keeps running averages of tokens whose keys point the same way within the slow
 //   RoPE dimensions.
 // Averaging keys of different positions would cancel their fast dimensions, so a summary key holds
-// only the slow ones, scaled by sqrt(head_dim / slow dimensions); the others are zero.
+// only the slow ones; the others are zero.
 namespace kvg {
 
 // In which order the tokens of one eviction are offered; the first `exact_candidates` go to the
@@ -68,9 +68,13 @@ struct LandmarkRules {
   bool gated_rate = true;           // the averages' rate is eta * gate, not eta
   bool refresh_on_hit = false;      // a hit replaces the slot it hits
   bool overwrite_on_insert = true;  // the first token of a summary slot replaces its content
-  bool delta_copy = false;          // published: exact slots are written as m + (k - m)
-  bool bf16_arithmetic =
-      false;  // published: scores and updates rounded to bf16 after every operation
+  // Published: summary keys are scaled by sqrt(head_dim / slow dimensions), to be as long as whole
+  // ones. The fast dimensions of far keys add nothing to a logit on average, so without the scale
+  // the logit of the others is already unbiased.
+  bool energy_scale = false;
+  bool delta_copy = false;  // published: exact slots are written as m + (k - m)
+  // Published: scores and updates are rounded to bf16 after every operation.
+  bool bf16_arithmetic = false;
 };
 
 // Both banks of one layer and one sequence. A snapshot has only what attention reads; the rest is
@@ -81,7 +85,9 @@ struct LandmarkBank {
   uint8_t* exact_valid = nullptr;    // [exact]
   uint8_t* summary_valid = nullptr;  // [summary]
   float* log_weight = nullptr;       // [summary] log of `counts`, or null
-  float* counts = nullptr;           // [summary] tokens merged since the slot was opened, or null
+  // [summary] tokens that the slot stands for, forgotten at the rate of the average: with rate r, n
+  // becomes (1 - r) n + 1, at most 1/r; or null
+  float* counts = nullptr;
   int64_t* stamps = nullptr;  // [exact] position of the token that last wrote or touched the slot
   // Published: resident normalised copies that tokens are compared with, bf16 under
   // bf16_arithmetic, f32 otherwise; null: computed from the slots.

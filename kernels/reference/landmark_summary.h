@@ -19,7 +19,9 @@ class SummaryBank {
         band_(static_cast<int64_t>(params.slow_dims.size())),
         slots_(params.bank.summary.capacity),
         round_{params.rules.bf16_arithmetic},
-        scale_(std::sqrt(static_cast<T>(head_dim_) / static_cast<T>(band_))),
+        scale_(params.rules.energy_scale
+                   ? std::sqrt(static_cast<T>(head_dim_) / static_cast<T>(band_))
+                   : T{1}),
         units_(kv_heads_, slots_, band_, round_, params.bank.summary_unit),
         k_(static_cast<size_t>(kv_heads_ * slots_ * band_)),
         v_(static_cast<size_t>(kv_heads_ * slots_ * head_dim_)),
@@ -98,13 +100,15 @@ class SummaryBank {
     int64_t next_free = 0;
     const int64_t slot = route(token, &next_free);
     const bool opens = p_.bank.summary_valid[slot] == 0 && p_.rules.overwrite_on_insert;
+    T rates = 0;
     for (int h = 0; h < kv_heads_; ++h) {
       T rate = eta(h);
       if (gated) rate = round_(rate * round_(static_cast<T>(token.gate)));
       if (opens) rate = 1;
       move(h, slot, rate, token_vector<T>(p_.k, token.row, h), token_vector<T>(p_.v, token.row, h));
+      rates += rate;
     }
-    count(slot, 1);
+    count(slot, 1, rates);
   }
 
   // m += rate * (x - m), keys scaled and in the slow dimensions only.
@@ -144,6 +148,7 @@ class SummaryBank {
     if (!(weight > 0)) return;
     const bool opens = p_.bank.summary_valid[slot] == 0 && p_.rules.overwrite_on_insert;
     std::vector<T> key(static_cast<size_t>(head_dim_)), value(static_cast<size_t>(head_dim_));
+    T rates = 0;
     for (int h = 0; h < kv_heads_; ++h) {
       weighted_mean(p_.k, group, h, weight, key.data());
       weighted_mean(p_.v, group, h, weight, value.data());
@@ -151,8 +156,9 @@ class SummaryBank {
       if (p_.rules.gated_rate) rate = round_(rate * round_(weight / static_cast<T>(group.size())));
       if (opens) rate = 1;
       move(h, slot, rate, key.data(), value.data());
+      rates += rate;
     }
-    count(slot, group.size());
+    count(slot, group.size(), rates);
   }
 
   void weighted_mean(const Tensor& x, std::span<const LandmarkToken> group, int h, T weight,
@@ -167,11 +173,14 @@ class SummaryBank {
     for (int64_t d = 0; d < head_dim_; ++d) out[d] = round_(out[d] / divisor);
   }
 
-  void count(int64_t slot, size_t tokens) {
+  // `rates` is the sum over KV heads of the rate at which the slot has just moved: what it held
+  // before is forgotten at that rate, and so are the tokens it stands for.
+  void count(int64_t slot, size_t tokens, T rates) {
     if (p_.bank.counts != nullptr) {
-      float& n = p_.bank.counts[slot];
-      n = (p_.bank.summary_valid[slot] != 0 ? n : 0.0f) + static_cast<float>(tokens);
-      p_.bank.log_weight[slot] = std::log(n);
+      const T kept = 1 - rates / static_cast<T>(kv_heads_);
+      const T before = p_.bank.summary_valid[slot] != 0 ? T(p_.bank.counts[slot]) : T{0};
+      p_.bank.counts[slot] = static_cast<float>(kept * before + static_cast<T>(tokens));
+      p_.bank.log_weight[slot] = std::log(p_.bank.counts[slot]);
     }
     p_.bank.summary_valid[slot] = 1;
   }
@@ -200,7 +209,7 @@ class SummaryBank {
   int kv_heads_;
   int64_t head_dim_, band_, slots_;
   Arithmetic<T> round_;
-  T scale_;  // keeps the length of a key that loses its fast dimensions
+  T scale_;  // of keys
   UnitVectors<T> units_;
   std::vector<T> k_, v_;  // [kv_heads, slots, slow dimensions], [kv_heads, slots, head_dim]
   std::vector<T> scores_, unit_, wide_;

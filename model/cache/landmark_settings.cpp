@@ -42,10 +42,10 @@ class Choices {
   bool fixed_;
 };
 
-// A quarter of the window, as a power of two, at most 64: a query then sees 3/4 of the window or
+// A quarter of the window, as a power of two, at most 16: a query then sees 3/4 of the window or
 // more.
 int64_t default_grid_block(int64_t window) {
-  return std::min<int64_t>(64, static_cast<int64_t>(std::bit_floor(
+  return std::min<int64_t>(16, static_cast<int64_t>(std::bit_floor(
                                    static_cast<uint64_t>(std::max<int64_t>(1, window / 4)))));
 }
 
@@ -67,8 +67,8 @@ LandmarkRules rules_from(const RetentionSpec& spec, const Choices& choices, int6
   rules.tau_match = spec.number("tau_match");
   rules.tau_summary = spec.number("tau_summary");
   rules.tau_merge = spec.number("tau_merge");
-  // The published 8 tokens of 256, for any block.
-  rules.exact_candidates = choices.integer("exact_candidates", -1, (block + 31) / 32, 8);
+  // Eight of 64 tokens, for any block.
+  rules.exact_candidates = choices.integer("exact_candidates", -1, (block + 7) / 8, 8);
   rules.summary_candidates = choices.integer("summary_candidates", -1, kAll, 64);
   rules.sinks = choices.integer("sinks", -1, std::min<int64_t>(4, exact), 0);
   rules.order = choices.is("candidates", "sorted", "sorted", "index") ? LandmarkOrder::sorted
@@ -81,6 +81,7 @@ LandmarkRules rules_from(const RetentionSpec& spec, const Choices& choices, int6
   rules.gated_rate = choices.is("block_gate", "on", "on", "off");
   rules.refresh_on_hit = spec.text("refresh_on_hit") == "on";
   rules.overwrite_on_insert = spec.text("overwrite_on_insert") == "on";
+  rules.energy_scale = choices.is("key_scale", "energy", "one", "energy");
   rules.delta_copy = choices.is("copy", "delta", "exact", "delta");
   rules.bf16_arithmetic = choices.is("arithmetic", "bf16", "f32", "bf16");
   return rules;
@@ -103,7 +104,7 @@ std::vector<ArgumentSpec> sizes_and_thresholds() {
        0,
        1 << 24,
        {},
-       "tokens evicted at a time; 0: window/4, at most 64 (fixed), 256 (reference)",
+       "tokens evicted at a time; 0: window/4, at most 16 (fixed), 256 (reference)",
        false},
       {"sinks",
        int64_t{-1},
@@ -117,7 +118,7 @@ std::vector<ArgumentSpec> sizes_and_thresholds() {
        -1,
        1 << 24,
        {},
-       "of one eviction, for the exact bank; -1: block/32 (fixed), 8 (reference)",
+       "of one eviction, for the exact bank; -1: block/8 (fixed), 8 (reference)",
        false},
       {"summary_candidates",
        int64_t{-1},
@@ -165,6 +166,8 @@ std::vector<ArgumentSpec> landmark_argument_specs() {
              "compete"),
       choice("lf_band", {"pairs", "dims"},
              "slow key dimensions: true RoPE pairs, or the upper half; auto: pairs | dims"),
+      choice("key_scale", {"one", "energy"},
+             "of summary keys: 1, or sqrt(head_dim / slow dimensions); auto: one | energy"),
       choice("block_gate", {"on", "off"},
              "rate of averages eta * gate in prefill, or eta alone; auto: on | off"),
       choice("mem_init", {"zeros", "random"}, "banks at the start; auto: zeros | random"),
@@ -177,8 +180,8 @@ std::vector<ArgumentSpec> landmark_argument_specs() {
       {"refresh_on_hit", "off", 0, 0, on_off(), "a hit replaces the slot it hits", false},
       {"overwrite_on_insert", "on", 0, 0, on_off(), "the first token replaces a summary slot",
        false},
-      {"count_bias", "off", 0, 0, on_off(), "log of the tokens merged, added to summary logits",
-       false},
+      choice("count_bias", {"off", "on"},
+             "log of the tokens averaged, added to summary logits; auto: on | off"),
       {"seed", int64_t{0}, 0, 0x7fffffff, {}, "of mem_init=random", false},
   };
   specs.insert(specs.end(), quirks.begin(), quirks.end());
@@ -208,7 +211,7 @@ LandmarkSettings LandmarkSettings::from(const RetentionSpec& spec) {
       choices.is("lf_band", "pairs", "pairs", "dims") ? LandmarkBand::pairs : LandmarkBand::dims;
   settings.eta = spec.number("eta");
   settings.published_state = choices.is("state", "published", "lean", "published");
-  settings.count_bias = spec.text("count_bias") == "on";
+  settings.count_bias = choices.is("count_bias", "on", "on", "off");
   settings.random_banks = choices.is("mem_init", "random", "zeros", "random");
   settings.seed = static_cast<uint64_t>(spec.integer("seed"));
   return settings;

@@ -92,7 +92,7 @@ INSTANTIATE_TEST_SUITE_P(
                     ChunkCase{"landmark(window=20,exact=8,summary=8,block=8)+eden(bits=2)"},
                     ChunkCase{"landmark(window=16,exact=6,summary=5,block=8)+f32", 1.0},
                     ChunkCase{"landmark(window=16,exact=6,summary=5,arithmetic=bf16)+bf16"},
-                    ChunkCase{"landmark(window=16,exact=6,summary=5,count_bias=on)+fp8"},
+                    ChunkCase{"landmark(window=16,exact=6,summary=5,count_bias=off)+fp8"},
                     ChunkCase{"landmark(window=8,exact=0,summary=5)+f32"},
                     ChunkCase{"landmark(window=8,exact=6,summary=0)+f32"},
                     ChunkCase{"landmark(window=8,exact=6,summary=4,routing=torch)+f32"}));
@@ -334,6 +334,8 @@ TEST(Landmark, SlotsMayBePermuted) {
   std::swap(bank.stamps[2], bank.stamps[5]);
   exchange(bank.summary, 0, 1);
   std::swap(bank.summary_valid[0], bank.summary_valid[1]);
+  std::swap(bank.counts[0], bank.counts[1]);
+  std::swap(bank.log_weight[0], bank.log_weight[1]);
   EXPECT_NE(bank.stamps[2], bank.stamps[5]);
   EXPECT_LE(
       largest_difference(feed_all(*ops, *a, tokens, {9}, 80), feed_all(*ops, *b, tokens, {9}, 80)),
@@ -456,8 +458,8 @@ TEST(LandmarkBytes, PublishedTable) {
 TEST(LandmarkBytes, FormulaEqualsTheState) {
   const auto ops = make_cpu_ops(1);
   for (const std::string arguments :
-       {"", "semantics=reference", "arithmetic=bf16", "count_bias=on", "state=published", "exact=0",
-        "summary=0", "semantics=reference,state=lean,arithmetic=f32"}) {
+       {"", "semantics=reference", "arithmetic=bf16", "count_bias=off", "state=published",
+        "exact=0", "summary=0", "semantics=reference,state=lean,arithmetic=f32"}) {
     for (const std::string codec : {"f32", "bf16", "fp8", "bank:eden(bits=3)", "eden(bits=1)"}) {
       const auto policy = make_policy(Method::parse(
           "landmark(window=32" + (arguments.empty() ? "" : "," + arguments) + ")+" + codec));
@@ -477,7 +479,7 @@ TEST(LandmarkBytes, LeanState) {
   EXPECT_EQ(bytes.keys, 320 * 2048 + 64 * 8 * 64 * 4);
   EXPECT_EQ(bytes.values, 320 * 2048 + 64 * 8 * 128 * 4);
   EXPECT_EQ(bytes.scales, 0);
-  EXPECT_EQ(bytes.metadata, 4 * 256 + 128 + 8 * 64);
+  EXPECT_EQ(bytes.metadata, 4 * 256 + 128 + 8 * 64 + 8 * 64);
 }
 
 TEST(LandmarkArguments, ThatDoNotFitAreNamed) {
