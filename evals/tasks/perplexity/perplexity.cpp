@@ -16,6 +16,8 @@ namespace kvg {
 namespace {
 
 constexpr int64_t kBlockTokens = 512;
+// Of a generated text, which has no end of its own, when nothing else is asked for.
+constexpr int64_t kGeneratedTokens = 16384;
 // Bytes of text a token may stand for, to read enough of a generated text or of a large file.
 constexpr int64_t kBytesPerToken = 8;
 constexpr int64_t kMaxDistance = int64_t{1} << 40;
@@ -131,12 +133,9 @@ class Perplexity : public Task {
   };
 
   void read_text(const Settings& settings) {
-    const int64_t limit = settings.count("tokens");
     const std::string& source = settings.word("data");
-    if (limit == 0 && source == "generated") {
-      throw Error(settings.where("tokens"), "perplexity.tokens", "0 (the whole text)",
-                  "a number, because a generated text has no end");
-    }
+    const int64_t chosen = settings.count("tokens");
+    const int64_t limit = chosen == 0 && source == "generated" ? kGeneratedTokens : chosen;
     Text text = load_text(source, limit * kBytesPerToken, seed_);
     data_ = {text.name, text.sha256, static_cast<int64_t>(text.content.size())};
     if (limit > 0 && std::ssize(text.content) > limit * kBytesPerToken) {
@@ -213,7 +212,7 @@ class Perplexity : public Task {
 std::span<const SettingSpec> perplexity_settings() {
   static const std::array<SettingSpec, 4> specs = {{
       {"data", std::string("generated"), "generated, wikitext2 or a text file", 0, 0, {}},
-      {"tokens", int64_t{16384}, "scored at most; 0: the whole text", 0, 1e12, {}},
+      {"tokens", int64_t{0}, "scored at most; 0: a whole file, 16k generated", 0, 1e12, {}},
       {"protocol", std::vector<std::string>{"stream"}, "stream, window(N), stride(N,s)", 0, 0, {}},
       {"context", int64_t{0}, "length of a stream, BOS included; 0: the model's", 0, 1e9, {}},
   }};
