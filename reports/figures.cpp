@@ -42,6 +42,8 @@ LineChart accuracy_lines(const Digest& digest, const Breakdown& breakdown, const
   chart.x_label = x_label;
   chart.y_label = "right answers";
   chart.percent = true;
+  chart.bands = false;
+  chart.bars = true;
   chart.low = -0.03;
   chart.high = 1.03;
   chart.categories = breakdown.groups;

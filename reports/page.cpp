@@ -197,7 +197,7 @@ class Page {
          axis_figure(digest_, measure, "depth", "By depth",
                      "depth of the evidence (0 % is the beginning)")},
         fmt::format("Right answers of {} by length of the context and by where in it the evidence "
-                    "stands; bands are 95 % intervals.",
+                    "stands; bars are 95 % intervals.",
                     measure.title));
     figure({depth_figure(digest_, measure)},
            fmt::format(
@@ -218,8 +218,8 @@ class Page {
       subheading("By kind of question");
       paragraph(
           "plain: one statement in the text; updated: a later statement replaces an older value; "
-          "unanswerable: the text does not "
-          "say, and the right answer is to say so.",
+          "unanswerable: the text does not say, and the right answer is to say so, which a cache "
+          "that has lost everything gets right too.",
           "note");
       out_ += to_html(breakdown_table(digest_, kinds, ""));
     }

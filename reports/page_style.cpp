@@ -93,6 +93,7 @@ svg .ln{fill:none;stroke:var(--c);stroke-width:1.9;stroke-linejoin:round}
 svg .mf .ln{stroke-width:2.4}
 svg .mk{fill:var(--c);stroke:var(--bg);stroke-width:1}
 svg .eb{stroke:var(--c);stroke-width:1.8}
+svg .pt .eb{stroke-width:1.2;stroke-opacity:.6}
 svg .bd{fill:var(--c);fill-opacity:.1;stroke:none}
 svg .ld{fill:none;stroke:var(--c);stroke-width:.8;stroke-opacity:.6}
 svg .lt{fill:var(--c);font-weight:500;paint-order:stroke;stroke:var(--bg);stroke-width:3px;stroke-linejoin:round}

@@ -119,6 +119,7 @@ Run read_run_json(const std::filesystem::path& path) {
     run.notes.push_back("the run_id is not the hash of the request: run.json was edited");
   }
   if (fields.has("limit")) run.limit = fields.integer("limit");
+  if (fields.has("samples")) run.samples = fields.array("samples").dump();
   read_provenance(fields.object("provenance"), &run);
   const Fields states = fields.object("methods");
   for (MethodRecord& method : run.methods) {

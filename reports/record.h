@@ -102,7 +102,8 @@ struct Run {
   std::string model, model_hash, tokenizer_hash;
   std::vector<MethodRecord> methods;
   std::vector<TaskRecord> tasks;
-  std::optional<int64_t> limit;
+  std::optional<int64_t> limit;  // items per cell
+  std::string samples;           // compact JSON: only these indices; empty: all
   std::vector<std::pair<std::string, std::string>> provenance;  // in the order of the names
   std::vector<std::string> command;                             // as it was given, when recorded
   int64_t planned_items = 0;

@@ -219,6 +219,28 @@ TEST_F(ReportTest, ATaskThatFullDoesNotSolveIsNamed) {
   EXPECT_THAT(page(), Not(HasSubstr("On passkey the full cache itself")));
 }
 
+TEST_F(ReportTest, VariantsOfATaskAreMeasuresOfTheirOwn) {
+  write(small_run());
+  edit_items(run_, [](json& row) {
+    if (row["task"] == "needle") {
+      row["cell"]["profile"] = row["index"].get<int>() % 2 == 0 ? "messy" : "simple";
+    }
+    return true;
+  });
+  EXPECT_THAT(page(), AllOf(HasSubstr("<h2>Needle (messy)</h2>"), HasSubstr("needle (simple)")));
+  const auto run = read_run(run_);
+  const Digest digest = make_digest(run, quick().statistics);
+  ASSERT_EQ(digest.measures.size(), 4u);
+  EXPECT_EQ(digest.measures[2].title, "needle (messy)");
+  // 2 lengths, 3 depths, indices 0 2 4 of 6.
+  EXPECT_EQ(digest.measures[2].metrics[0]->n, 18);
+  EXPECT_EQ(digest.measures[2].contrasts[1]->paired.pairs, 18);
+  const auto groups = rows_of(digest.leading_measures());
+  ASSERT_EQ(groups.size(), 2u);
+  EXPECT_EQ(groups[0].size(), 2u);
+  EXPECT_EQ(groups[1].size(), 2u);
+}
+
 TEST_F(ReportTest, AClaimedSizeThatItemsExceedIsRefused) {
   write(small_run());
   EXPECT_THAT(page(), Not(HasSubstr("its size is refused")));

@@ -116,11 +116,11 @@ std::vector<Summary::Statement> statements_of(const Digest& digest, size_t m) {
   return statements;
 }
 
-// The best method of a measure, 0 when there is none, and the labels of those that keep the
-// reference's quality.
-size_t best_method(const Digest& digest, const Measure& measure,
-                   std::vector<std::string>* keeping) {
-  size_t best = 0;
+// The best methods of a measure (several when they are equal, none without any), and the labels of
+// those that keep the reference's quality.
+std::vector<size_t> best_methods(const Digest& digest, const Measure& measure,
+                                 std::vector<std::string>* keeping) {
+  std::vector<size_t> best;
   const double sign = measure.likelihood ? -1 : 1;
   for (size_t m = 1; m < digest.methods.size(); ++m) {
     const auto& contrast = measure.contrasts[m];
@@ -128,10 +128,12 @@ size_t best_method(const Digest& digest, const Measure& measure,
     if (contrast->verdict == Verdict::kSame || contrast->verdict == Verdict::kBetter) {
       keeping->push_back(digest.methods[m].label);
     }
-    if (best == 0 ||
-        sign * contrast->paired.difference > sign * measure.contrasts[best]->paired.difference) {
-      best = m;
-    }
+    const double gain =
+        best.empty()
+            ? 1
+            : sign * (contrast->paired.difference - measure.contrasts[best[0]]->paired.difference);
+    if (gain > 0) best.clear();
+    if (gain >= 0) best.push_back(m);
   }
   return best;
 }
@@ -141,14 +143,17 @@ std::vector<std::string> main_result(const Digest& digest) {
   std::vector<std::pair<std::string, std::vector<std::string>>> nearest;  // method, its numbers
   for (const Measure* measure : digest.leading_measures()) {
     std::vector<std::string> keeping;
-    const size_t best = best_method(digest, *measure, &keeping);
-    if (best == 0) continue;
+    const std::vector<size_t> best = best_methods(digest, *measure, &keeping);
+    if (best.empty()) continue;
     if (!keeping.empty()) {
       kept.push_back(fmt::format("on {} by {}", measure->title, enumerate(keeping)));
       continue;
     }
-    const Paired& paired = measure->contrasts[best]->paired;
-    const std::string& label = digest.methods[best].label;
+    const Paired& paired = measure->contrasts[best[0]]->paired;
+    std::vector<std::string> labels;
+    for (const size_t m : best) labels.push_back(digest.methods[m].label);
+    const std::string label =
+        labels.size() > 3 ? fmt::format("{} methods alike", labels.size()) : enumerate(labels);
     lost.push_back(measure->title);
     if (nearest.empty() || nearest.back().first != label) nearest.push_back({label, {}});
     nearest.back().second.push_back(
@@ -173,7 +178,7 @@ std::vector<std::string> main_result(const Digest& digest) {
       kept.empty() ? fmt::format("the quality of the {} cache", reference) : "it";
   sentences.push_back(
       fmt::format("No method is shown to keep {} on {}; {} {}.", quality, enumerate(lost, "or"),
-                  texts.size() == 1 ? "the nearest is" : "the nearest are", enumerate(texts)));
+                  texts.size() == 1 ? "the nearest is" : "the nearest are", join(texts, "; ")));
   return sentences;
 }
 

@@ -143,6 +143,7 @@ Table provenance_table(const Digest& digest) {
   add("suite", run.suite);
   add("seed", std::to_string(run.seed));
   if (run.limit) add("limit", fmt::format("{} items per cell", *run.limit));
+  if (!run.samples.empty()) add("samples", "only the indices " + run.samples);
   add("model", fmt::format("{}, sha256 {}", run.model, run.model_hash));
   add("tokenizer", "sha256 " + run.tokenizer_hash);
   add("executable", run.build);

@@ -29,7 +29,7 @@ Range value_range(const LineChart& chart) {
   for (const LineSeries& series : chart.series) {
     for (const LinePoint& point : series.points) {
       range.cover(point.value);
-      if (chart.bands) {
+      if (chart.bands || chart.bars) {
         range.cover(point.low);
         range.cover(point.high);
       }
@@ -107,7 +107,8 @@ std::string band_path(const LineSeries& series, const Scale& x, const Scale& y) 
 void draw_series(Svg& svg, const LineChart& chart, const LineSeries& series, const Scale& x,
                  const Scale& y) {
   svg.open(series.style.css_class);
-  if (chart.bands && series.points.size() > 1) svg.path(band_path(series, x, y), "bd");
+  if (chart.bands && !chart.bars && series.points.size() > 1)
+    svg.path(band_path(series, x, y), "bd");
   svg.path(
       line_path(series, x, y), "ln",
       series.style.dash.empty() ? "" : fmt::format("stroke-dasharray=\"{}\"", series.style.dash));
@@ -115,7 +116,7 @@ void draw_series(Svg& svg, const LineChart& chart, const LineSeries& series, con
     if (point.value > y.high) continue;
     const double px = x(static_cast<double>(point.category));
     svg.open("pt", point.note);
-    if (chart.bands && series.points.size() == 1) {
+    if (chart.bars || (chart.bands && series.points.size() == 1)) {
       svg.line(px, y(point.low), px, y(point.high), "eb");
     }
     draw_marker(svg, px, y(point.value), series.style);
@@ -174,7 +175,19 @@ std::string draw(const LineChart& chart) {
   draw_x_axis(svg, area, x, category_ticks(chart, (area.right - area.left) / (last + 0.6)),
               chart.x_label);
   if (chart.rule) svg.line(area.left, y(*chart.rule), area.right, y(*chart.rule), "ru");
-  for (const LineSeries& series : chart.series) draw_series(svg, chart, series, x, y);
+  // Bars of several series at one category stand side by side.
+  const double room = (area.right - area.left) / (last + 0.6);
+  const double step = std::min(6.0, 0.5 * room / static_cast<double>(chart.series.size() + 1));
+  double shift = -0.5 * step * (static_cast<double>(chart.series.size()) - 1);
+  for (const LineSeries& series : chart.series) {
+    Scale own = x;
+    if (chart.bars) {
+      own.pixel_low += shift;
+      own.pixel_high += shift;
+      shift += step;
+    }
+    draw_series(svg, chart, series, own, y);
+  }
   draw_labels(svg, chart, area, x, y);
   return svg.finish();
 }

@@ -27,7 +27,8 @@ struct LineChart {
   std::string x_label, y_label;
   std::vector<std::string> categories;
   std::vector<LineSeries> series;
-  bool bands = true;
+  bool bands = true;                // shaded from low to high
+  bool bars = false;                // or an error bar at each point, series side by side
   bool percent = false;             // values are shares, ticks in percent
   std::optional<double> rule;       // a horizontal line to compare with, e.g. 0
   bool cut_outliers = false;        // series far above all others leave the plot at its top

@@ -4,6 +4,7 @@
 #include "reports/text.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <numeric>
 
@@ -13,62 +14,43 @@ namespace kvg::reports {
 
 namespace {
 
-struct Box {
-  double left, top, right, bottom;
+// Points of nearly the same size share one column of labels beside them.
+constexpr double kSameColumn = 60;
+
+struct Label {
+  double x, y;
+  bool at_right;
 };
 
-double overlap(const Box& a, const Box& b) {
-  const double width = std::min(a.right, b.right) - std::max(a.left, b.left);
-  const double height = std::min(a.bottom, b.bottom) - std::max(a.top, b.top);
-  return width > 0 && height > 0 ? width * height : 0;
-}
-
-// Puts every label beside its point where it covers least of the points, of the error bars and of
-// the labels already placed. Greedy; the first candidates are the most natural places.
-std::vector<Box> place_labels(const ScatterChart& chart, const PlotArea& area, const Scale& x,
-                              const Scale& y) {
-  std::vector<Box> taken;
-  for (const ScatterPoint& point : chart.points) {
-    const double px = x(point.bytes), py = y(point.value);
-    taken.push_back({px - 6, py - 6, px + 6, py + 6});
-    taken.push_back({px - 2, y(point.high), px + 2, y(point.low)});
-  }
-  // The front is a lesser obstacle: labels have a halo.
-  std::vector<Box> lines;
-  const std::vector<size_t> front = pareto_front(chart);
-  for (size_t i = 0; i < front.size(); ++i) {
-    const double py = y(chart.points[front[i]].value);
-    const double end = i + 1 < front.size() ? x(chart.points[front[i + 1]].bytes) : area.right;
-    lines.push_back({x(chart.points[front[i]].bytes), py - 2, end, py + 2});
-  }
-  std::vector<Box> placed;
-  for (const ScatterPoint& point : chart.points) {
-    const double px = x(point.bytes), py = y(point.value);
-    const double width = text_width(point.label, 12);
-    Box best{};
-    double best_cost = std::numeric_limits<double>::infinity();
-    for (const double dy : {0.0, -13.0, 13.0, -26.0, 26.0, -39.0, 39.0}) {
-      for (const int side : {1, -1, 0}) {
-        if (side == 0 && dy == 0) continue;
-        const double left = side == 1 ? px + 9 : side == -1 ? px - 9 - width : px - width / 2;
-        const Box box = {left, py + dy - 7, left + width, py + dy + 7};
-        double cost = 0.4 * std::abs(dy) + (side == 1 ? 0 : 2);
-        for (const Box& other : taken) cost += 4 * overlap(box, other);
-        for (const Box& line : lines) cost += 0.05 * overlap(box, line);
-        const double outside =
-            std::max(area.left - box.left, 0.0) + std::max(box.right - chart.width, 0.0) +
-            std::max(area.top - 8 - box.top, 0.0) + std::max(box.bottom - area.bottom, 0.0);
-        cost += 40 * outside;
-        if (cost < best_cost) {
-          best_cost = cost;
-          best = box;
-        }
-      }
+// Where each point's label stands, by point. Columns stand at the right of their points unless
+// there is no room, at the heights of the points as far as labels do not touch.
+std::vector<Label> place_labels(const ScatterChart& chart, const PlotArea& area, const Scale& x,
+                                const Scale& y) {
+  std::vector<size_t> order(chart.points.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  const auto px = [&](size_t index) { return x(chart.points[index].bytes); };
+  std::sort(order.begin(), order.end(), [&](size_t a, size_t b) { return px(a) < px(b); });
+  std::vector<Label> labels(chart.points.size());
+  for (size_t begin = 0, end = 0; begin < order.size(); begin = end) {
+    end = begin + 1;
+    while (end < order.size() && px(order[end]) - px(order[end - 1]) < kSameColumn) ++end;
+    const std::vector<size_t> column(order.begin() + static_cast<std::ptrdiff_t>(begin),
+                                     order.begin() + static_cast<std::ptrdiff_t>(end));
+    const double gap = column.size() > 1 ? 18 : 9;
+    double width = 0;
+    std::vector<double> wanted;
+    for (const size_t index : column) {
+      width = std::max(width, text_width(chart.points[index].label, 12));
+      wanted.push_back(y(chart.points[index].value));
     }
-    placed.push_back(best);
-    taken.push_back(best);
+    const bool at_right = px(column.back()) + gap + width <= chart.width;
+    const std::vector<double> placed = spread_apart(wanted, 14, area.top, area.bottom - 8);
+    for (size_t i = 0; i < column.size(); ++i) {
+      labels[column[i]] = {at_right ? px(column.back()) + gap : px(column.front()) - gap, placed[i],
+                           at_right};
+    }
   }
-  return placed;
+  return labels;
 }
 
 Scale byte_scale(const ScatterChart& chart, const PlotArea& area) {
@@ -147,14 +129,20 @@ std::string draw(const ScatterChart& original) {
   draw_y_axis(svg, area, y, y_ticks, chart.y_label);
   draw_x_axis(svg, area, x, byte_ticks(x.low, x.high), chart.x_label);
   draw_front(svg, chart, area, x, y);
-  const std::vector<Box> labels = place_labels(chart, area, x, y);
+  const std::vector<Label> labels = place_labels(chart, area, x, y);
   for (size_t i = 0; i < chart.points.size(); ++i) {
     const ScatterPoint& point = chart.points[i];
-    const double px = x(point.bytes);
+    const Label& label = labels[i];
+    const double px = x(point.bytes), py = y(point.value), side = label.at_right ? 1 : -1;
     svg.open(point.style.css_class, point.note);
     svg.line(px, y(std::min(point.high, y.high)), px, y(point.low), "eb");
-    draw_marker(svg, px, y(point.value), point.style);
-    svg.text(labels[i].left, labels[i].bottom - 3, point.label, "lt");
+    if (std::abs(label.x - px) > 10) {
+      svg.path(fmt::format("M{} {}L{} {}", coordinate(px + side * 5), coordinate(py),
+                           coordinate(label.x - side * 3), coordinate(label.y)),
+               "ld");
+    }
+    draw_marker(svg, px, py, point.style);
+    svg.text(label.x, label.y + 4, point.label, "lt", label.at_right ? "start" : "end");
     svg.close();
   }
   return svg.finish();
