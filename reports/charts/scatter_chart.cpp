@@ -30,6 +30,7 @@ std::vector<Label> place_labels(const ScatterChart& chart, const PlotArea& area,
   std::iota(order.begin(), order.end(), size_t{0});
   const auto px = [&](size_t index) { return x(chart.points[index].bytes); };
   std::sort(order.begin(), order.end(), [&](size_t a, size_t b) { return px(a) < px(b); });
+  const std::vector<size_t> front = pareto_front(chart);
   std::vector<Label> labels(chart.points.size());
   for (size_t begin = 0, end = 0; begin < order.size(); begin = end) {
     end = begin + 1;
@@ -41,7 +42,9 @@ std::vector<Label> place_labels(const ScatterChart& chart, const PlotArea& area,
     std::vector<double> wanted;
     for (const size_t index : column) {
       width = std::max(width, text_width(chart.points[index].label, 12));
-      wanted.push_back(y(chart.points[index].value));
+      // The front runs to the right from its points: their labels stand on it.
+      const bool on_front = std::find(front.begin(), front.end(), index) != front.end();
+      wanted.push_back(y(chart.points[index].value) - (on_front ? 8 : 0));
     }
     const bool at_right = px(column.back()) + gap + width <= chart.width;
     const std::vector<double> placed = spread_apart(wanted, 14, area.top, area.bottom - 8);
