@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "kernels/dtype.h"
+#include "kernels/reference/codec_unrotated.h"
 
 #include <algorithm>
 #include <cstring>
@@ -11,39 +12,18 @@ namespace kvg {
 
 namespace {
 
-class BandCodec : public Codec {
+class BandCodec final : public UnrotatedCodec<BandCodec> {
  public:
   BandCodec(const CodecSpec& spec, int head_dim, std::vector<int32_t> dims)
-      : Codec(spec, head_dim),
+      : UnrotatedCodec(spec, head_dim),
         dims_(std::move(dims)),
         width_(spec.kind == CodecKind::f32 ? 4 : 2) {}
 
   int64_t code_bytes() const override { return static_cast<int64_t>(dims_.size()) * width_; }
   int64_t scale_bytes() const override { return 0; }
-  bool rotates() const override { return false; }
 
-  void encode(const CodecSite&, const float* x, int64_t n, uint8_t* codes,
-              uint16_t*) const override {
-    encode_any(x, n, codes);
-  }
-  void encode(const CodecSite&, const double* x, int64_t n, uint8_t* codes,
-              uint16_t*) const override {
-    encode_any(x, n, codes);
-  }
-  void decode(const uint8_t* codes, const uint16_t*, int64_t n, float* out) const override {
-    decode_any(codes, n, out);
-  }
-  void decode(const uint8_t* codes, const uint16_t*, int64_t n, double* out) const override {
-    decode_any(codes, n, out);
-  }
-  void to_frame(const CodecSite&, float*, int64_t) const override {}
-  void to_frame(const CodecSite&, double*, int64_t) const override {}
-  void from_frame(const CodecSite&, float*, int64_t) const override {}
-  void from_frame(const CodecSite&, double*, int64_t) const override {}
-
- private:
   template <typename T>
-  void encode_any(const T* x, int64_t n, uint8_t* codes) const {
+  void put(const T* x, int64_t n, uint8_t* codes, uint16_t*) const {
     for (int64_t i = 0; i < n; ++i, x += head_dim()) {
       for (const int32_t dim : dims_) {
         const auto value = static_cast<float>(x[dim]);
@@ -56,7 +36,7 @@ class BandCodec : public Codec {
   }
 
   template <typename T>
-  void decode_any(const uint8_t* codes, int64_t n, T* out) const {
+  void get(const uint8_t* codes, const uint16_t*, int64_t n, T* out) const {
     std::fill_n(out, n * head_dim(), T{0});
     for (int64_t i = 0; i < n; ++i, out += head_dim()) {
       for (const int32_t dim : dims_) {
@@ -70,6 +50,7 @@ class BandCodec : public Codec {
     }
   }
 
+ private:
   std::vector<int32_t> dims_;
   int width_;
 };

@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "kernels/dtype.h"
 #include "kernels/reference/codec_scale.h"
+#include "kernels/reference/codec_unrotated.h"
 
 #include <algorithm>
 #include <array>
@@ -14,48 +15,30 @@ namespace {
 
 // One element type, fixed size, no scale. Storage::put and ::get convert one coordinate.
 template <typename Storage>
-class ElementCodec final : public Codec {
+class ElementCodec final : public UnrotatedCodec<ElementCodec<Storage>> {
  public:
   using Word = typename Storage::Word;
 
-  ElementCodec(const CodecSpec& spec, int head_dim) : Codec(spec, head_dim) {}
+  ElementCodec(const CodecSpec& spec, int head_dim)
+      : UnrotatedCodec<ElementCodec<Storage>>(spec, head_dim) {}
 
-  int64_t code_bytes() const override { return head_dim() * static_cast<int64_t>(sizeof(Word)); }
+  int64_t code_bytes() const override {
+    return this->head_dim() * static_cast<int64_t>(sizeof(Word));
+  }
   int64_t scale_bytes() const override { return 0; }
-  bool rotates() const override { return false; }
 
-  void encode(const CodecSite&, const float* x, int64_t n, uint8_t* codes,
-              uint16_t*) const override {
-    put(x, n, codes);
-  }
-  void encode(const CodecSite&, const double* x, int64_t n, uint8_t* codes,
-              uint16_t*) const override {
-    put(x, n, codes);
-  }
-  void decode(const uint8_t* codes, const uint16_t*, int64_t n, float* out) const override {
-    get(codes, n, out);
-  }
-  void decode(const uint8_t* codes, const uint16_t*, int64_t n, double* out) const override {
-    get(codes, n, out);
-  }
-  void to_frame(const CodecSite&, float*, int64_t) const override {}
-  void to_frame(const CodecSite&, double*, int64_t) const override {}
-  void from_frame(const CodecSite&, float*, int64_t) const override {}
-  void from_frame(const CodecSite&, double*, int64_t) const override {}
-
- private:
   // Codes may lie at any address, hence memcpy.
   template <typename T>
-  void put(const T* x, int64_t n, uint8_t* codes) const {
-    const auto count = static_cast<size_t>(n * head_dim());
+  void put(const T* x, int64_t n, uint8_t* codes, uint16_t*) const {
+    const auto count = static_cast<size_t>(n * this->head_dim());
     for (size_t i = 0; i < count; ++i) {
       const Word word = Storage::put(static_cast<float>(x[i]));
       std::memcpy(codes + i * sizeof(Word), &word, sizeof(Word));
     }
   }
   template <typename T>
-  void get(const uint8_t* codes, int64_t n, T* out) const {
-    const auto count = static_cast<size_t>(n * head_dim());
+  void get(const uint8_t* codes, const uint16_t*, int64_t n, T* out) const {
+    const auto count = static_cast<size_t>(n * this->head_dim());
     for (size_t i = 0; i < count; ++i) {
       Word word;
       std::memcpy(&word, codes + i * sizeof(Word), sizeof(Word));
@@ -76,37 +59,16 @@ struct Bf16Storage {
   static float get(uint16_t word) { return bf16_to_float(word); }
 };
 
-class Fp8Codec final : public Codec {
+class Fp8Codec final : public UnrotatedCodec<Fp8Codec> {
  public:
   Fp8Codec(const CodecSpec& spec, int head_dim)
-      : Codec(spec, head_dim), scaled_(spec.fp8_scale == Fp8Scale::vector) {
+      : UnrotatedCodec(spec, head_dim), scaled_(spec.fp8_scale == Fp8Scale::vector) {
     for (size_t i = 0; i < values_.size(); ++i) values_[i] = e4m3_to_float(static_cast<uint8_t>(i));
   }
 
   int64_t code_bytes() const override { return head_dim(); }
   int64_t scale_bytes() const override { return scaled_ ? 2 : 0; }
-  bool rotates() const override { return false; }
 
-  void encode(const CodecSite&, const float* x, int64_t n, uint8_t* codes,
-              uint16_t* scales) const override {
-    put(x, n, codes, scales);
-  }
-  void encode(const CodecSite&, const double* x, int64_t n, uint8_t* codes,
-              uint16_t* scales) const override {
-    put(x, n, codes, scales);
-  }
-  void decode(const uint8_t* codes, const uint16_t* scales, int64_t n, float* out) const override {
-    get(codes, scales, n, out);
-  }
-  void decode(const uint8_t* codes, const uint16_t* scales, int64_t n, double* out) const override {
-    get(codes, scales, n, out);
-  }
-  void to_frame(const CodecSite&, float*, int64_t) const override {}
-  void to_frame(const CodecSite&, double*, int64_t) const override {}
-  void from_frame(const CodecSite&, float*, int64_t) const override {}
-  void from_frame(const CodecSite&, double*, int64_t) const override {}
-
- private:
   template <typename T>
   void put(const T* x, int64_t n, uint8_t* codes, uint16_t* scales) const {
     const int d = head_dim();
@@ -130,6 +92,7 @@ class Fp8Codec final : public Codec {
     }
   }
 
+ private:
   bool scaled_;
   std::array<float, 256> values_;
 };
