@@ -1,3 +1,4 @@
+#include "base/aligned.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/names.h"
@@ -68,6 +69,13 @@ TEST(Sha256, KnownAnswers) {
   EXPECT_EQ(sha256("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
   EXPECT_EQ(sha256(""), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
   EXPECT_THROW(sha256_file("/nonexistent/file"), Error);
+}
+
+TEST(Aligned, PadsByCharactersAndTrims) {
+  EXPECT_EQ(align_columns({{"name", "n"}, {"\u00e9", "12"}}, {true, false}),
+            (std::vector<std::string>{"name   n", "\u00e9     12"}));
+  EXPECT_EQ(align_columns({{"a", ""}, {"long", ""}}, {true, true}),
+            (std::vector<std::string>{"a", "long"}));
 }
 
 TEST(Memory, RefusesWhatDoesNotFit) {

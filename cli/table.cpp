@@ -1,43 +1,26 @@
 #include "cli/table.h"
 
+#include "base/aligned.h"
+
 #include <algorithm>
 #include <cstdint>
 
 namespace kvg::cli {
 
-namespace {
-
-// Display width: UTF-8 continuation bytes take no room.
-size_t width(const std::string& text) {
-  return static_cast<size_t>(
-      std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xC0) != 0x80; }));
-}
-
-}  // namespace
-
 std::string Table::text() const {
-  std::vector<size_t> widths;
+  std::vector<bool> left(rows_[0].size());
+  std::fill_n(left.begin(), left_, true);
+  std::vector<std::vector<std::string>> rows = rows_;
+  // A rule below the header, as wide as each column.
+  std::vector<size_t> widths(left.size());
   for (const auto& row : rows_) {
-    widths.resize(std::max(widths.size(), row.size()));
-    for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], width(row[i]));
+    for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
   }
+  std::vector<std::string> rule;
+  for (const size_t width : widths) rule.emplace_back(width, '-');
+  rows.insert(rows.begin() + 1, std::move(rule));
   std::string out;
-  for (size_t r = 0; r < rows_.size(); ++r) {
-    std::string line;
-    for (size_t i = 0; i < rows_[r].size(); ++i) {
-      if (i > 0) line += "  ";
-      const std::string pad(widths[i] - width(rows_[r][i]), ' ');
-      line += i < left_ ? rows_[r][i] + pad : pad + rows_[r][i];
-    }
-    line.erase(line.find_last_not_of(' ') + 1);
-    out += line + "\n";
-    if (r == 0) {
-      std::string rule;
-      for (size_t i = 0; i < widths.size(); ++i)
-        rule += (i > 0 ? "  " : "") + std::string(widths[i], '-');
-      out += rule + "\n";
-    }
-  }
+  for (const std::string& line : align_columns(rows, left)) out += line + "\n";
   return out;
 }
 

@@ -1,5 +1,6 @@
 #include "reports/table.h"
 
+#include "base/aligned.h"
 #include "reports/text.h"
 
 #include <algorithm>
@@ -95,21 +96,10 @@ std::string to_text(const Table& table) {
       rows.back().push_back(valid_utf8(text));
     }
   }
-  std::vector<size_t> widths(table.columns.size(), 0);
-  for (const auto& row : rows) {
-    for (size_t c = 0; c < row.size(); ++c)
-      widths[c] = std::max(widths[c], character_count(row[c]));
-  }
+  std::vector<bool> left;
+  for (const Column& column : table.columns) left.push_back(!column.number);
   std::string out;
-  for (const auto& row : rows) {
-    std::string line;
-    for (size_t c = 0; c < row.size(); ++c) {
-      const std::string padding(widths[c] - character_count(row[c]), ' ');
-      line +=
-          (c == 0 ? "" : "  ") + (table.columns[c].number ? padding + row[c] : row[c] + padding);
-    }
-    out += line.substr(0, line.find_last_not_of(' ') + 1) + "\n";
-  }
+  for (const std::string& line : align_columns(rows, left)) out += line + "\n";
   return out;
 }
 
