@@ -108,9 +108,9 @@ class Filler {
       total_ += sizes_.back();
       longest_ = std::max(longest_, sizes_.back());
     }
-    if (room(0) <= 0 || plan.evidence_room <= total_) {
+    if (plan.context - plan.guard <= total_ + 1) {
       throw Error("needle", "length",
-                  fmt::format("{} tokens of statements in {}", total_, plan.evidence_room),
+                  fmt::format("{} tokens of statements in {}", total_, plan.context - plan.guard),
                   "a greater length, a smaller guard or fewer distractors");
     }
   }
@@ -143,7 +143,9 @@ class Filler {
     }
     FilledHaystack result;
     std::vector<std::pair<int64_t, int64_t>> bytes(problem_.statements.size());
-    const std::vector<Insertion> insertions = place(find_cuts(window, ends), margin);
+    // A text of long words may give fewer tokens than wanted: the guard counts from where it ends.
+    const int64_t evidence_room = 1 + std::ssize(ends) + total_ - plan_.guard - margin;
+    const std::vector<Insertion> insertions = place(find_cuts(window, ends), evidence_room);
     result.text = insert(window, problem_, insertions, &bytes);
     result.tokens = with_bos(tokenizer_, tokenizer_.encode(result.text));
     const std::vector<int64_t> final_ends =
@@ -155,20 +157,21 @@ class Filler {
     return result;
   }
 
-  std::vector<Insertion> place(const std::vector<Cut>& cuts, int64_t margin) const {
+  // `evidence_room`: statements shall end before this token.
+  std::vector<Insertion> place(const std::vector<Cut>& cuts, int64_t evidence_room) const {
     std::vector<Insertion> insertions;
     int64_t inserted = 1;  // the BOS and the statements before
     for (size_t i = 0; i < problem_.statements.size(); ++i) {
       const NeedleStatement& statement = problem_.statements[i];
-      const int64_t room = plan_.evidence_room - longest_ - margin;
-      const auto depth = static_cast<int64_t>(statement.place * static_cast<double>(room));
-      const int64_t limit = plan_.evidence_room - sizes_[i] - margin - inserted;
+      const auto depth =
+          static_cast<int64_t>(statement.place * static_cast<double>(evidence_room - longest_));
+      const int64_t limit = evidence_room - sizes_[i] - inserted;
       const Cut& cut =
           choose_cut(cuts, std::max<int64_t>(0, depth - inserted), limit, statement.own_line);
       insertions.push_back({cut.at, cut.line, i});
       inserted += sizes_[i];
     }
-    // A line may have moved before a sentence that precedes it; what replaces an older value must
+    // A line may have moved before a sentence that precedes it; what replaces an older value may
     // not.
     for (size_t i = 1; i < insertions.size(); ++i) {
       if (insertions[i].at < insertions[i - 1].at) {
@@ -180,9 +183,10 @@ class Filler {
   }
 
   bool fits(const FilledHaystack& result) const {
-    if (std::ssize(result.tokens) > plan_.context) return false;
-    return std::ranges::all_of(
-        result.spans, [&](const auto& span) { return span.second <= plan_.evidence_room; });
+    const int64_t length = std::ssize(result.tokens);
+    return length <= plan_.context && std::ranges::all_of(result.spans, [&](const auto& span) {
+             return span.second + plan_.guard <= length;
+           });
   }
 
   const NeedleProblem& problem_;

@@ -15,8 +15,8 @@ namespace kvg {
 
 // Where statements go, in tokens counted from the BOS (which is token 0).
 struct HaystackPlan {
-  int64_t context = 0;        // tokens of the whole context, BOS included, at most
-  int64_t evidence_room = 0;  // statements end at or before this token
+  int64_t context = 0;  // tokens of the whole context, BOS included, at most
+  int64_t guard = 0;    // its last tokens, which hold no statement
 };
 
 struct FilledHaystack {
@@ -28,7 +28,7 @@ struct FilledHaystack {
 
 // A window of `text` with the statements of the problem inserted: sentences after the end of a
 // sentence, lines at the start of a line, the nearest such place to the wanted depth. All of them
-// end inside `evidence_room`. The window is drawn so that no name of the problem occurs in it.
+// end before the guard. The window is drawn so that no name of the problem occurs in it.
 // Throws Error when the statements do not fit.
 FilledHaystack fill_haystack(const std::string& text, const NeedleProblem& problem,
                              const HaystackPlan& plan, const Tokenizer& tokenizer, uint64_t seed);

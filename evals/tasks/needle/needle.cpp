@@ -19,8 +19,7 @@ namespace kvg {
 namespace {
 
 constexpr int64_t kNewTokens = 24;
-// Tokens of the longest question and its answer, roughly: kept free at the end of every length.
-constexpr int64_t kQuestionRoom = 64;
+constexpr int64_t kQuestionRoom = 64;   // tokens of a question and its answer, roughly
 constexpr int64_t kSmallestRoom = 128;  // for evidence
 constexpr int64_t kGeneratedBytes = 2 << 20;
 
@@ -79,7 +78,7 @@ class Needle : public Task {
     FilledHaystack haystack;
     std::unique_ptr<Sequence> context;
     if (condition == Condition::kContext) {
-      const HaystackPlan plan = {wanted.length - kQuestionRoom, wanted.length - guard_};
+      const HaystackPlan plan = {wanted.length - question_room(problem), guard_};
       haystack = fill_haystack(text_.content, problem, plan, *tokenizer_,
                                mix_seed({group.seed, name_seed("haystack")}));
       context = subject.start();
@@ -106,12 +105,10 @@ class Needle : public Task {
 
  private:
   void check_length(int64_t length, int64_t trained, const Settings& settings) const {
-    const int64_t smallest = guard_ + kSmallestRoom;
-    if (length < smallest || guard_ < kQuestionRoom) {
-      throw Error(settings.where("lengths"), "needle.lengths",
-                  fmt::format("{} with guard {}", length, guard_),
-                  fmt::format("a guard of at least {} and lengths of at least guard + {}",
-                              kQuestionRoom, kSmallestRoom));
+    const int64_t smallest = guard_ + kQuestionRoom + kSmallestRoom;
+    if (length < smallest) {
+      throw Error(settings.where("lengths"), "needle.lengths", std::to_string(length),
+                  fmt::format("at least {} with a guard of {}", smallest, guard_));
     }
     if (trained > 0 && length > trained) {
       throw Error(settings.where("lengths"), "needle.lengths", std::to_string(length),
@@ -161,6 +158,17 @@ class Needle : public Task {
     NeedleOptions options = options_;
     options.simple = simple;
     return make_needle_problem(built_in_facts(), options, places, seeds, group.seed);
+  }
+
+  // Tokens of the longest question and answer, kept free after the context.
+  int64_t question_room(const NeedleProblem& problem) const {
+    int64_t room = 0;
+    for (const NeedleQuestion& question : problem.questions) {
+      const int64_t gold = std::ssize(encode_after(*tokenizer_, " " + question.expected));
+      room = std::max(room, std::ssize(encode_after(*tokenizer_, "\n" + question.text)) +
+                                std::max(gold, kNewTokens));
+    }
+    return room;
   }
 
   std::unique_ptr<Sequence> start(Condition condition, const NeedleQuestion& question,
@@ -250,7 +258,7 @@ std::span<const SettingSpec> needle_settings() {
       {"depths", int64_t{10}, "equal strata of depth", 1, 1000, {}},
       {"items", int64_t{4}, "for each length and depth", 1, 1e6, {}},
       {"questions", int64_t{5}, "over one context", 1, 100, {}},
-      {"guard", int64_t{320}, "tokens without evidence at the end", 1, 1e9, {}},
+      {"guard", int64_t{320}, "last tokens of the context, without evidence", 1, 1e9, {}},
       {"distractors", int64_t{6}, "statements in a context that nobody asks about", 0, 1000, {}},
       {"kinds", distractor_kinds(), "of distractors, in turn", 0, 0, distractor_kinds()},
       {"updated", 0.2, "share of questions whose fact replaces an older value", 0, 1, {}},

@@ -88,9 +88,9 @@ TEST_F(NeedleTest, PerfectRecallAnswersEverything) {
                             << row.answer->expected;
     EXPECT_FALSE(row.answer->truncated);
     EXPECT_LT(row.answer->gold_nll, 0.11 * static_cast<double>(row.answer->gold_tokens));
-    EXPECT_LE(row.n_prompt + row.answer->gold_tokens,
-              std::get<int64_t>(row.item.cell[1].second) + 100)
-        << "bytes are longer than the tokens that room is kept for";
+    const auto length = std::get<int64_t>(row.item.cell[1].second);
+    EXPECT_LE(row.n_prompt + 24, length);
+    EXPECT_GE(row.n_prompt, length - 200) << "the length is used";
   }
 }
 
@@ -113,7 +113,8 @@ TEST_F(NeedleTest, EvidenceStandsWhereItShould) {
     const auto [begin, end] = *row.answer->gold_span;
     EXPECT_GT(begin, 0);
     EXPECT_LE(end, length - 500) << "nothing in the guard";
-    EXPECT_GE(std::get<int64_t>(row.answer->strata.at("distance")), 400);
+    EXPECT_GE(std::get<int64_t>(row.answer->strata.at("distance")),
+              500 + std::ssize(row.answer->question));
     const double depth = static_cast<double>(begin) / static_cast<double>(length - 500);
     EXPECT_NEAR(depth, std::get<double>(row.item.cell[2].second), 0.5 / 6 + 0.12);
   }
@@ -183,7 +184,7 @@ TEST_F(NeedleTest, ItemsDoNotDependOnHowMany) {
 TEST_F(NeedleTest, RejectsWhatDoesNotFit) {
   EXPECT_THROW(make({{"lengths", {"600", "test"}}}), Error) << "shorter than guard and room";
   EXPECT_THROW(make({{"lengths", {"16k", "test"}}}), Error) << "beyond the model's context";
-  EXPECT_THROW(make({{"guard", {"10", "test"}}}), Error);
+  EXPECT_THROW(make({{"guard", {"4k", "test"}}}), Error);
   EXPECT_THROW(make({{"kinds", {"near_nam", "test"}}}), Error);
   EXPECT_THROW(make({{"updated", {"0.9", "test"}}}), Error);
   const auto crowded = make({{"distractors", {"200", "test"}}, {"lengths", {"4k", "test"}}});
