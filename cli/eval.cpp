@@ -18,6 +18,7 @@ struct Options {
   ModelOptions model;
   std::string suite = "quick";
   std::string tasks, methods, controls, data, lengths, seed, limit, samples;
+  std::string context = "0";
   std::vector<std::string> settings;
   std::string out = "runs";
   std::string run_folder;
@@ -33,7 +34,11 @@ std::vector<SuiteOverride> overrides_of(const Options& options) {
   };
   add("tasks", options.tasks);
   add("methods", options.methods);
-  add("controls", options.controls);
+  if (options.controls == "none") {
+    overrides.push_back({"controls", "", "--controls"});
+  } else {
+    add("controls", options.controls);
+  }
   add("data", options.data);
   add("lengths", options.lengths);
   add("seed", options.seed);
@@ -46,28 +51,16 @@ std::vector<SuiteOverride> overrides_of(const Options& options) {
   return overrides;
 }
 
-// A text that the user names is scored whole, unless the user also says how much of it.
-void score_named_text_whole(Suite& suite, const Options& options) {
-  if (options.data.empty() || options.data == "generated") return;
-  for (const std::string& setting : options.settings) {
-    const std::string key = setting.substr(0, setting.find('='));
-    if (key == "tokens" || key == "perplexity.tokens") return;
-  }
-  for (SuiteTask& task : suite.tasks) {
-    if (task.name == "perplexity") task.settings["tokens"] = {"0", "--data"};
-  }
-}
-
 int run(Options options, const std::vector<std::string>& command) {
   Suite suite = load_suite(options.suite);
   apply_overrides(&suite, overrides_of(options));
-  score_named_text_whole(suite, options);
   if (options.model_option->count() > 0 || suite.model.empty()) {
     suite.model = options.model.model;
   } else {
     options.model.model = suite.model;
   }
-  const CliModelSource source(options.model, options.chunk);
+  const CliModelSource source(options.model, options.chunk,
+                              parse_count(options.context, "eval", "--context"));
   RunOptions run_options;
   run_options.root = options.out;
   if (!options.run_folder.empty()) run_options.folder = options.run_folder;
@@ -107,9 +100,12 @@ void add_eval(CLI::App& app, int& exit_code, const std::vector<std::string>& com
          "built in (" + join(built_in_suites()) + ") or a file");
   option(command, "--methods", options->methods, "list instead of the suite's, see ls methods");
   option(command, "--tasks", options->tasks, "list instead of the suite's, see ls tasks");
-  option(command, "--controls", options->controls, "closed-book, oracle, or methods");
+  option(command, "--controls", options->controls,
+         "none, or a list of closed-book, oracle, methods");
   option(command, "--data", options->data, "text of the tasks: generated, wikitext2 or a file");
   option(command, "--lengths", options->lengths, "contexts of the tasks: 1k,2k..16k*2");
+  option(command, "--context", options->context,
+         "longest sequence of any task; 0: what the model was trained for");
   option(command, "--set", options->settings,
          "KEY=VALUE or TASK.KEY=VALUE of the suite; repeatable")
       ->allow_extra_args(false);

@@ -8,7 +8,7 @@ namespace kvg::cli {
 
 namespace {
 
-std::string describe(const LoadedModel& model, int64_t chunk) {
+std::string describe(const LoadedModel& model, int64_t chunk, int64_t context) {
   const ModelConfig& config = model.weights.config;
   const nlohmann::json json = {
       {"architecture", config.architecture},
@@ -21,7 +21,7 @@ std::string describe(const LoadedModel& model, int64_t chunk) {
       {"ffn", config.ffn},
       {"vocab", config.vocab},
       {"parameters", config.parameters()},
-      {"context", config.max_positions},
+      {"context", context},
       {"rope_base", config.rope.base},
       {"rope_bf16_angles", config.rope.bf16_angles},
       {"operations", model.ops->name()},
@@ -32,12 +32,12 @@ std::string describe(const LoadedModel& model, int64_t chunk) {
 
 }  // namespace
 
-CliModelSource::CliModelSource(const ModelOptions& options, int64_t chunk)
+CliModelSource::CliModelSource(const ModelOptions& options, int64_t chunk, int64_t context)
     : model_(load_model(options)), chunk_(chunk) {
   facts_.name = model_.weights.config.name;
   facts_.hash = model_.checkpoint->hash();
-  facts_.config_json = describe(model_, chunk);
-  facts_.context = model_.weights.config.max_positions;
+  facts_.context = context > 0 ? context : model_.weights.config.max_positions;
+  facts_.config_json = describe(model_, chunk, facts_.context);
 }
 
 std::string CliModelSource::canonical(const std::string& method) const {

@@ -10,7 +10,8 @@ namespace kvg::cli {
 // identity.
 class CliModelSource : public ModelSource {
  public:
-  CliModelSource(const ModelOptions& options, int64_t chunk);
+  // `context`: the longest sequence that tasks may use; 0: what the model was trained for.
+  CliModelSource(const ModelOptions& options, int64_t chunk, int64_t context);
 
   const ModelFacts& facts() const override { return facts_; }
   const Tokenizer& tokenizer() const override { return require_tokenizer(model_); }
