@@ -1,12 +1,14 @@
 #include "base/error.h"
 #include "base/names.h"
 #include "cli/commands.h"
+#include "cli/help.h"
 #include "cli/stop.h"
 #include "cli/version.h"
 
 #include <algorithm>
 #include <cstdio>
 #include <exception>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -37,6 +39,7 @@ int main(int argc, char** argv) {
   int exit_code = 0;
   CLI::App app{"kvgauge measures what a KV-cache method keeps and what it costs.", "kvgauge"};
   app.set_version_flag("--version", cli::version_line());
+  app.formatter(std::make_shared<cli::ShortHelp>());
   app.require_subcommand(1);
   app.footer(
       "Every flag has an environment twin: --max-tokens is KVG_MAX_TOKENS. `kvgauge COMMAND "

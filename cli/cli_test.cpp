@@ -110,7 +110,7 @@ TEST_F(Program, HelpFitsAScreen) {
   for (const std::string command : {"eval", "report", "compare", "generate", "selftest"}) {
     const Result result = run({command, "--help"});
     EXPECT_EQ(result.exit_code, 0);
-    EXPECT_LE(std::count(result.out.begin(), result.out.end(), '\n'), 50) << result.out;
+    EXPECT_LE(std::count(result.out.begin(), result.out.end(), '\n'), 30) << result.out;
   }
   EXPECT_THAT(run({"--help"}).out, HasSubstr("selftest"));
   EXPECT_THAT(run({"--version"}).out, HasSubstr("kvgauge 0."));

@@ -6,20 +6,31 @@
 #include "model/cache/policy.h"
 #include "model/checkpoint.h"
 
+#include <array>
 #include <cstdio>
+#include <variant>
 
 namespace kvg::cli {
 
 namespace {
 
-std::string print(const ArgumentValue& value) {
-  if (const auto* integer = std::get_if<int64_t>(&value)) return std::to_string(*integer);
-  if (const auto* number = std::get_if<double>(&value)) {
-    std::array<char, 32> text{};
-    std::snprintf(text.data(), text.size(), "%g", *number);
-    return text.data();
-  }
-  return std::get<std::string>(value);
+std::string print(int64_t value) { return std::to_string(value); }
+std::string print(const std::string& value) { return value; }
+std::string print(double value) {
+  std::array<char, 32> text{};
+  std::snprintf(text.data(), text.size(), "%g", value);
+  return text.data();
+}
+template <typename T>
+std::string print(const std::vector<T>& values) {
+  std::vector<std::string> texts;
+  for (const T& value : values) texts.push_back(print(value));
+  return join(texts, ",");
+}
+// Of an argument of a method or a setting of a task.
+template <typename... Alternatives>
+std::string print(const std::variant<Alternatives...>& value) {
+  return std::visit([](const auto& alternative) { return print(alternative); }, value);
 }
 
 void ls_methods() {
@@ -56,7 +67,8 @@ void ls_tasks() {
   for (const TaskEntry& task : task_table()) {
     std::printf("%s (version %d)\n    %s\n", task.name.c_str(), task.version, task.help.c_str());
     for (const SettingSpec& setting : task.settings()) {
-      std::printf("    %-20s %s\n", setting.name.c_str(), setting.help.c_str());
+      std::printf("    %-20s %-20s %s\n", setting.name.c_str(), print(setting.fallback).c_str(),
+                  setting.help.c_str());
     }
   }
 }

@@ -1,0 +1,26 @@
+#pragma once
+
+#include <string>
+
+#include <CLI/CLI.hpp>
+
+namespace kvg::cli {
+
+// One line an option, so that the help of a command fits a screen: the name, its default, the help
+// text. Types and ranges show up in the error when they are broken; environment twins follow one
+// rule.
+class ShortHelp : public CLI::Formatter {
+ public:
+  ShortHelp() { column_width(30); }
+  std::string make_option_opts(const CLI::Option* option) const override {
+    if (option->get_items_expected_max() == 0 || option->get_default_str().empty() ||
+        option->get_default_str() == "[]") {
+      return "";
+    }
+    // A long default (a list of methods) would push its own help off the line.
+    const std::string text = option->get_default_str();
+    return "=" + (text.size() > 12 ? text.substr(0, 9) + "..." : text);
+  }
+};
+
+}  // namespace kvg::cli
