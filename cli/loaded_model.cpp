@@ -39,7 +39,7 @@ LoadedModel load_model(const ModelOptions& options) {
 const Tokenizer& require_tokenizer(const LoadedModel& model) {
   if (!model.tokenizer) {
     throw Error(model.weights.config.name, "tokenizer", "none",
-                "a model with a tokenizer (random presets have none)");
+                "a tokenizer.model beside the weights (random presets have none)");
   }
   return *model.tokenizer;
 }

@@ -6,6 +6,7 @@
 #include "model/cache/policy.h"
 #include "model/checkpoint.h"
 
+#include <algorithm>
 #include <array>
 #include <cstdio>
 #include <variant>
@@ -33,31 +34,40 @@ std::string print(const std::variant<Alternatives...>& value) {
   return std::visit([](const auto& alternative) { return print(alternative); }, value);
 }
 
+void print_entry(const std::string& name, const std::string& help,
+                 const std::vector<ArgumentSpec>& arguments) {
+  std::printf("%s\n    %s\n", name.c_str(), help.c_str());
+  for (const ArgumentSpec& argument : arguments) {
+    std::string what = argument.help;
+    if (!argument.choices.empty()) what += " [" + join(argument.choices, "|") + "]";
+    std::printf("    %-20s %-10s %s\n", argument.name.c_str(), print(argument.fallback).c_str(),
+                what.c_str());
+  }
+}
+
 void ls_methods() {
   std::printf(
       "A method is retention(args)+codec(args); window: or bank: before a codec limits it to "
       "one.\n\n");
   for (const PolicyEntry& policy : policy_table()) {
-    std::printf("%s\n    %s\n", policy.name.c_str(), policy.help.c_str());
-    for (const ArgumentSpec& argument : policy.arguments) {
-      std::string what = argument.help;
-      if (!argument.choices.empty()) what += " [" + join(argument.choices, "|") + "]";
-      std::printf("    %-20s %-10s %s\n", argument.name.c_str(), print(argument.fallback).c_str(),
-                  what.c_str());
-    }
+    print_entry(policy.name, policy.help, policy.arguments);
   }
-  std::printf(
-      "\ncodecs: f32, bf16 (default), fp8(scale=unit|vector),\n"
-      "        eden(bits=1..4,scale=unbiased|s1|ls|norm,rotation=hdhd|hd|haar,seed=N),\n"
-      "        drive = eden(bits=1), turboquant_mse(bits=b) = eden(bits=b,scale=s1)\n");
+  std::printf("\ncodecs\n");
+  for (const CodecEntry& codec : codec_table()) {
+    print_entry(codec.name, codec.help, codec.arguments);
+  }
 }
 
 void ls_models() {
   for (const std::string& name : zoo_names())
-    std::printf("%-16s trained, ships with kvgauge\n", name.c_str());
-  for (const std::string& name : preset_names()) {
-    const ModelConfig config = preset_config(name);
-    std::printf("%-16s preset, %s parameters, random weights\n", name.c_str(),
+    std::printf("%-20s trained, ships with kvgauge\n", name.c_str());
+  const std::vector<std::string> trained = zoo_names();
+  for (const std::string& preset : preset_names()) {
+    const ModelConfig config = preset_config(preset);
+    // The trained model of the same name comes first.
+    const bool hidden = std::find(trained.begin(), trained.end(), preset) != trained.end();
+    const std::string name = (hidden ? "preset:" : "") + preset;
+    std::printf("%-20s preset, %s parameters, random weights\n", name.c_str(),
                 with_commas(config.parameters()).c_str());
   }
   std::printf("A folder with config.json and *.safetensors, or a llama2.c file, works as well.\n");

@@ -3,18 +3,18 @@
 #include "evals/tasks/passkey/passkey.h"
 #include "evals/tasks/perplexity/perplexity.h"
 
-#include <array>
+#include <vector>
 
 namespace kvg {
 
 // One row a task. A new task adds its own folder and a row here.
 std::span<const TaskEntry> task_table() {
-  static const std::array<TaskEntry, 3> table = {{
+  static const std::vector<TaskEntry> table = {
       {"perplexity", 1, "likelihood of running text", &perplexity_settings, &make_perplexity},
       {"passkey", 1, "one number in repeated filler, as published", &passkey_settings,
        &make_passkey},
       {"needle", 1, "facts in diverse text, said in many ways", &needle_settings, &make_needle},
-  }};
+  };
   return table;
 }
 

@@ -177,56 +177,20 @@ std::string print_call(const std::string& name, std::span<const ArgumentSpec> sp
   return parts.empty() ? name : name + "(" + join(parts, ",") + ")";
 }
 
-// The codecs' arguments, in the same form as the policies'.
-const std::vector<std::string> kEdenScales = {"unbiased", "s1", "ls", "norm"};
-const std::vector<std::string> kRotations = {"hdhd", "hd", "haar"};
-const std::vector<std::string> kFp8Scales = {"unit", "vector"};
-const std::vector<std::string> kCodecs = {"f32", "bf16", "fp8", "eden", "drive", "turboquant_mse"};
-
-std::vector<ArgumentSpec> codec_arguments(const std::string& name) {
-  const ArgumentSpec rotation{"rotation", std::string("hdhd"), 0, 0, kRotations, "", false};
-  const ArgumentSpec seed{"seed", int64_t{0}, 0, 0x7fffffff, {}, "", false};
-  const ArgumentSpec bits{"bits", int64_t{4}, 1, 4, {}, "", true};
-  const ArgumentSpec scale{"scale", std::string("unbiased"), 0, 0, kEdenScales, "", false};
-  if (name == "fp8") return {{"scale", std::string("unit"), 0, 0, kFp8Scales, "", false}};
-  if (name == "eden") return {bits, scale, rotation, seed};
-  if (name == "drive") return {scale, rotation, seed};
-  if (name == "turboquant_mse") return {bits, rotation, seed};
-  return {};
-}
-
-template <typename Enum>
-Enum index_in(const std::vector<std::string>& names, const ArgumentValue& value) {
-  const auto& text = std::get<std::string>(value);
-  size_t i = 0;
-  while (names[i] != text) ++i;
-  return static_cast<Enum>(i);
-}
-
 CodecSpec parse_codec_within(std::string_view whole, std::string_view text) {
   const Call call = parse_call(whole, text);
-  CodecSpec codec;
-  if (std::find(kCodecs.begin(), kCodecs.end(), call.name) == kCodecs.end()) {
-    fail(whole, "codec", "'" + call.name + "'" + did_you_mean(call.name, kCodecs),
-         "one of " + join(kCodecs));
+  std::vector<std::string> names;
+  for (const CodecEntry& entry : codec_table()) {
+    names.push_back(entry.name);
+    if (entry.name != call.name) continue;
+    CodecSpec codec = entry.base;
+    for (const auto& [key, value] : resolve(whole, call, entry.arguments)) {
+      set_codec_argument(&codec, key, value);
+    }
+    return codec;
   }
-  const auto values = resolve(whole, call, codec_arguments(call.name));
-  const auto given = [&values](const char* key) { return values.find(key) != values.end(); };
-  codec.kind = call.name == "f32"    ? CodecKind::f32
-               : call.name == "bf16" ? CodecKind::bf16
-               : call.name == "fp8"  ? CodecKind::fp8
-                                     : CodecKind::eden;
-  if (codec.kind == CodecKind::fp8) {
-    codec.fp8_scale = index_in<Fp8Scale>(kFp8Scales, values.at("scale"));
-  }
-  if (codec.kind == CodecKind::eden) {
-    codec.bits = given("bits") ? static_cast<int>(std::get<int64_t>(values.at("bits"))) : 1;
-    codec.scale =
-        given("scale") ? index_in<EdenScale>(kEdenScales, values.at("scale")) : EdenScale::s1;
-    codec.rotation = index_in<Rotation>(kRotations, values.at("rotation"));
-    codec.seed = static_cast<uint64_t>(std::get<int64_t>(values.at("seed")));
-  }
-  return codec;
+  fail(whole, "codec", "'" + call.name + "'" + did_you_mean(call.name, names),
+       "one of " + join(names));
 }
 
 }  // namespace
@@ -244,22 +208,15 @@ const std::string& RetentionSpec::text(const std::string& key) const {
 CodecSpec parse_codec(std::string_view text) { return parse_codec_within(text, text); }
 
 std::string canonical(const CodecSpec& codec) {
-  switch (codec.kind) {
-    case CodecKind::f32:
-      return "f32";
-    case CodecKind::bf16:
-      return "bf16";
-    case CodecKind::fp8:
-      return print_call("fp8", codec_arguments("fp8"),
-                        {{"scale", kFp8Scales[static_cast<size_t>(codec.fp8_scale)]}});
-    case CodecKind::eden:
-      return print_call("eden", codec_arguments("eden"),
-                        {{"bits", int64_t{codec.bits}},
-                         {"scale", kEdenScales[static_cast<size_t>(codec.scale)]},
-                         {"rotation", kRotations[static_cast<size_t>(codec.rotation)]},
-                         {"seed", static_cast<int64_t>(codec.seed)}});
+  for (const CodecEntry& entry : codec_table()) {
+    if (entry.base.kind != codec.kind) continue;
+    std::map<std::string, ArgumentValue> values;
+    for (const ArgumentSpec& argument : entry.arguments) {
+      values[argument.name] = codec_argument(codec, argument.name);
+    }
+    return print_call(entry.name, entry.arguments, values);
   }
-  return "?";
+  check_failed("a codec without a row", __FILE__, __LINE__, "model/codecs.cpp");
 }
 
 Method Method::parse(std::string_view text) {

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <map>
+#include <span>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -15,9 +16,7 @@ namespace kvg {
 //
 //   method    = retention [ "+" codec | "+window:" codec | "+bank:" codec ]...
 //   retention = name [ "(" key "=" value { "," key "=" value } ")" ]
-//   codec     = "f32" | "bf16" | "fp8" [ "(scale=unit|vector)" ]
-//             | "eden(" "bits=1..4" ["," "scale=unbiased|s1|ls|norm"] ["," "rotation=hdhd|hd|haar"]
-//             ... ")"
+//   codec     = a name of the table in model/codecs.cpp [ "(" key=value,... ")" ]
 //
 // A bare codec stores everything that way; "window:" and "bank:" differ for the recent tokens and
 // for what is kept beyond them. Without a codec, bf16. Examples: "full",
@@ -34,6 +33,21 @@ struct ArgumentSpec {
   std::string help;
   bool always_printed = false;  // in the canonical form even when it is the default
 };
+
+// One row of the table of codecs (model/codecs.cpp): a name on the command line, the spec it starts
+// from, and the arguments that change it. Several names may share a kind; the first is the
+// canonical one.
+struct CodecEntry {
+  std::string name;
+  std::string help;
+  CodecSpec base;
+  std::vector<ArgumentSpec> arguments;
+};
+
+std::span<const CodecEntry> codec_table();
+// Reads or sets the field of a spec that an argument stands for.
+ArgumentValue codec_argument(const CodecSpec& codec, const std::string& key);
+void set_codec_argument(CodecSpec* codec, const std::string& key, const ArgumentValue& value);
 
 struct RetentionSpec {
   std::string name;

@@ -5,13 +5,13 @@
 #include "model/cache/random.h"
 #include "model/cache/window.h"
 
-#include <array>
+#include <vector>
 
 namespace kvg {
 
 // One row a policy. A new policy adds its own files and a row here.
 std::span<const PolicyEntry> policy_table() {
-  static const std::array<PolicyEntry, 5> table = {{
+  static const std::vector<PolicyEntry> table = {
       {"full", "every token, exact in number: the reference", full_arguments(), &make_full},
       {"window", "the most recent tokens", window_arguments(), &make_window},
       {"sinks", "StreamingLLM: first tokens and recent ones, positions inside the cache",
@@ -20,7 +20,7 @@ std::span<const PolicyEntry> policy_table() {
        landmark_arguments(), &make_landmark},
       {"random", "control: recent window and a random sample of the rest", random_arguments(),
        &make_random},
-  }};
+  };
   return table;
 }
 

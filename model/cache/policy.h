@@ -1,13 +1,13 @@
 #pragma once
 
+#include "kernels/ops.h"
+#include "model/method.h"
+
 #include <cstdint>
 #include <memory>
 #include <span>
 #include <string>
 #include <vector>
-
-#include "kernels/ops.h"
-#include "model/method.h"
 
 namespace kvg {
 
@@ -15,8 +15,9 @@ namespace kvg {
 struct CacheBytes {
   int64_t keys = 0;
   int64_t values = 0;
-  int64_t scales = 0;    // of codecs
-  int64_t metadata = 0;  // gates, stamps, validity, norm copies: whatever must be kept beside K and V
+  int64_t scales = 0;  // of codecs
+  int64_t metadata =
+      0;  // gates, stamps, validity, norm copies: whatever must be kept beside K and V
   int64_t total() const { return keys + values + scales + metadata; }
   CacheBytes& operator+=(const CacheBytes& other);
   friend bool operator==(const CacheBytes&, const CacheBytes&) = default;
@@ -49,8 +50,8 @@ class LayerCache {
  public:
   virtual ~LayerCache() = default;
 
-  // Scan: takes the new tokens in and appends to `blocks` what each of them may read (itself included).
-  // The blocks point into this object and stay valid until commit().
+  // Scan: takes the new tokens in and appends to `blocks` what each of them may read (itself
+  // included). The blocks point into this object and stay valid until commit().
   virtual void absorb(Ops& ops, const AbsorbInput& input, std::vector<AttentionBlock>* blocks) = 0;
   // Called once attention has read the blocks of the last absorb().
   virtual void commit(Ops& ops) = 0;
@@ -65,12 +66,12 @@ class Policy {
   virtual ~Policy() = default;
   // Slots a layer holds after `tokens` tokens.
   virtual int64_t slots(int64_t tokens) const = 0;
-  // What a layer occupies when it is provisioned for `tokens` tokens. Exact, by formula; a test holds it against
-  // LayerCache::bytes().
+  // What a layer occupies when it is provisioned for `tokens` tokens. Exact, by formula; a test
+  // holds it against LayerCache::bytes().
   virtual CacheBytes bytes_per_layer(const CacheGeometry& geometry, int64_t tokens) const = 0;
   // `max_tokens` bounds the length of the sequence (only `full` provisions by it).
-  virtual std::unique_ptr<LayerCache> make_layer(Ops& ops, const CacheGeometry& geometry,
-                                                 int layer, int64_t max_tokens) const = 0;
+  virtual std::unique_ptr<LayerCache> make_layer(Ops& ops, const CacheGeometry& geometry, int layer,
+                                                 int64_t max_tokens) const = 0;
   // Position of the query at `position` in the frame in which the bank is read (StreamingLLM's
   // in-cache positions), or -1 when there is only one frame.
   virtual int64_t bank_position(int64_t /*position*/) const { return -1; }
