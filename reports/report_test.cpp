@@ -214,6 +214,11 @@ TEST_F(ReportTest, ATaskThatFullDoesNotSolveIsNamed) {
   options.right = [](size_t, double) { return 0.02; };
   write(options);
   EXPECT_THAT(page(), HasSubstr("On passkey the full cache itself"));
+  options.right = [](size_t, double) { return 0.0; };
+  write(options);
+  // Nothing right everywhere is the same everywhere, but nothing was kept.
+  EXPECT_THAT(page(), AllOf(HasSubstr("On passkey the full cache itself"),
+                            Not(HasSubstr("kept on passkey"))));
   options.right = [](size_t, double) { return 0.98; };
   write(options);
   EXPECT_THAT(page(), Not(HasSubstr("On passkey the full cache itself")));

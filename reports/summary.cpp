@@ -138,10 +138,22 @@ std::vector<size_t> best_methods(const Digest& digest, const Measure& measure,
   return best;
 }
 
+// Whether the reference rises above the floor: above nothing, and above the question alone where
+// that was asked.
+bool reference_solves(const Measure& measure) {
+  const auto& reference = measure.metrics[0];
+  if (measure.likelihood || !reference) return true;
+  if (reference->value <= 0) return false;
+  const auto& floor = measure.closed_book;
+  if (!floor || !reference->interval || !floor->interval) return true;
+  return reference->interval->low > floor->interval->high;
+}
+
 std::vector<std::string> main_result(const Digest& digest) {
   std::vector<std::string> kept, lost;
   std::vector<std::pair<std::string, std::vector<std::string>>> nearest;  // method, its numbers
   for (const Measure* measure : digest.leading_measures()) {
+    if (!reference_solves(*measure)) continue;  // nothing that could be kept
     std::vector<std::string> keeping;
     const std::vector<size_t> best = best_methods(digest, *measure, &keeping);
     if (best.empty()) continue;
@@ -186,14 +198,13 @@ std::vector<std::string> main_result(const Digest& digest) {
 std::vector<std::string> unsolved_tasks(const Digest& digest) {
   std::vector<std::string> sentences;
   for (const Measure& measure : digest.measures) {
-    const auto& reference = measure.metrics[0];
-    const auto& floor = measure.closed_book;
-    if (!reference || !floor || !reference->interval || !floor->interval) continue;
-    if (reference->interval->low > floor->interval->high) continue;
+    if (reference_solves(measure)) continue;
+    const std::string floor =
+        measure.closed_book ? " (" + percent(measure.closed_book->value) + ")" : "";
     sentences.push_back(fmt::format(
-        "On {} the {} cache itself ({}) is not shown to rise above the question alone ({}): what "
+        "On {} the {} cache itself ({}) is not shown to rise above the question alone{}: what "
         "other caches lose there cannot be seen.",
-        measure.title, digest.reference().label, percent(reference->value), percent(floor->value)));
+        measure.title, digest.reference().label, percent(measure.metrics[0]->value), floor));
   }
   return sentences;
 }
