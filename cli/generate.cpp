@@ -3,12 +3,11 @@
 #include "cli/loaded_model.h"
 #include "cli/options.h"
 #include "cli/stop.h"
+#include "cli/text_file.h"
 #include "model/session.h"
 
 #include <chrono>
 #include <cstdio>
-#include <fstream>
-#include <iterator>
 
 #include <unistd.h>
 
@@ -26,13 +25,6 @@ struct Options {
   int64_t chunk = 512;
   Sampling sampling;
 };
-
-std::string read_prompt(const Options& options) {
-  if (options.prompt_file.empty()) return options.prompt;
-  std::ifstream file(options.prompt_file, std::ios::binary);
-  if (!file) throw Error(options.prompt_file, "", "nothing readable", "a text file");
-  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-}
 
 // Prints what each new token adds to the text, as it comes.
 class Printer {
@@ -55,7 +47,8 @@ class Printer {
 void run(const Options& options) {
   const LoadedModel model = load_model(options.model);
   const Tokenizer& tokenizer = require_tokenizer(model);
-  std::vector<int32_t> prompt = tokenizer.encode(read_prompt(options));
+  std::vector<int32_t> prompt = tokenizer.encode(
+      options.prompt_file.empty() ? options.prompt : read_text_file(options.prompt_file));
   if (tokenizer.bos() >= 0) prompt.insert(prompt.begin(), tokenizer.bos());
   if (prompt.empty()) throw Error("generate", "prompt", "nothing", "a prompt");
 

@@ -1,14 +1,14 @@
 #include "base/memory.h"
 #include "cli/commands.h"
 #include "cli/inspect_cache.h"
-#include "cli/loaded_model.h"
 #include "cli/options.h"
 #include "cli/table.h"
+#include "cli/text_file.h"
 #include "datasets/generated/text.h"
+#include "model/checkpoint.h"
+#include "model/tokenizer.h"
 
 #include <cstdio>
-#include <fstream>
-#include <iterator>
 
 namespace kvg::cli {
 
@@ -42,23 +42,17 @@ void inspect_model(const std::string& source) {
 }
 
 struct TokensOptions {
-  ModelOptions model;
+  std::string model = "kvg-tiny";
   std::string text;
   std::string file;
 };
 
 void inspect_tokens(const TokensOptions& options) {
-  const auto checkpoint = Checkpoint::open(options.model.model);
+  const auto checkpoint = Checkpoint::open(options.model);
   const auto path = checkpoint->tokenizer_path();
-  if (path.empty())
-    throw Error(options.model.model, "tokenizer", "none", "a model with a tokenizer");
+  if (path.empty()) throw Error(options.model, "tokenizer", "none", "a model with a tokenizer");
   const auto tokenizer = Tokenizer::open(path);
-  std::string text = options.text;
-  if (!options.file.empty()) {
-    std::ifstream file(options.file, std::ios::binary);
-    if (!file) throw Error(options.file, "", "nothing readable", "a text file");
-    text.assign(std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>());
-  }
+  const std::string text = options.file.empty() ? options.text : read_text_file(options.file);
   const auto tokens = tokenizer->encode(text);
   for (const int32_t token : tokens)
     std::printf("%6d  %s\n", token, tokenizer->piece(token).c_str());
@@ -88,7 +82,7 @@ void add_inspect(CLI::App& app, int&) {
   auto tokens = std::make_shared<TokensOptions>();
   CLI::App& tokens_command =
       *inspect.add_subcommand("tokens", "How a model's tokenizer cuts a text");
-  option(tokens_command, "--model", tokens->model.model, "whose tokenizer");
+  option(tokens_command, "--model", tokens->model, "whose tokenizer");
   option(tokens_command, "--text", tokens->text, "the text");
   option(tokens_command, "--file", tokens->file, "or a file");
   tokens_command.callback([tokens] { inspect_tokens(*tokens); });
