@@ -1,10 +1,12 @@
 #pragma once
 
 #include "kernels/codec.h"
+#include "kernels/phase.h"
 #include "kernels/tensor.h"
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string_view>
@@ -12,14 +14,19 @@
 
 // The operations a forward pass is made of. The model is written once against `Ops`; a set of
 // operations implements it for one kind of machine: ReferenceOps (double precision, the
-// definition), CpuOps (fp32, threads and BLAS). Operations are checked against the reference on
-// random inputs.
+// definition), CpuOps (fp32, threads and BLAS), CudaOps (bf16 in memory, fp32 in registers).
+// Operations are checked against the reference on random inputs.
 //
 // Conventions. "rows" are the packed new tokens of all sequences of a batch, never padded.
 // Activations have the set's `activation()` type; weights are stored as the set's `weight()` type.
+// "wide" is the type of what must not be rounded to bf16: wide(activation()).
 // All tensors are dense, row-major, on the set's device. Parameters are plain data; each operation
 // validates shapes with KVG_CHECK and never allocates what it returns.
 namespace kvg {
+
+constexpr DType wide(DType activation) {
+  return activation == DType::bf16 ? DType::f32 : activation;
+}
 
 // out[r] = table[tokens[r]]
 struct EmbedParams {
@@ -43,7 +50,7 @@ struct LinearParams {
   Tensor x;       // [rows, in]
   Tensor weight;  // [out, in]
   Tensor bias;    // [out] or empty
-  Tensor out;     // [rows, out]
+  Tensor out;     // [rows, out], activation or wide
 };
 
 // out = silu(gate) * up, with gate and up side by side in one row
@@ -82,14 +89,14 @@ struct PrepareHeadsParams {
   Tensor bank_positions;  // [rows] i64 or empty
   RopeSettings rope;
   int heads = 0, kv_heads = 0, head_dim = 0;
-  Tensor theta;            // [H, head_dim/2], empty: one stream
+  Tensor theta;            // [H, head_dim/2] wide, empty: one stream
   int lambda_column = -1;  // first column of lambda (H of them) in `fused`, -1: none
   int gate_column = -1;    // column of the write gate in `fused`, -1: none (gates are 1)
   Tensor q;       // [frames, rows, streams, H, head_dim]  (written as 4-d: [frames*rows, ...])
   Tensor k;       // [rows, Hkv, head_dim]
   Tensor v;       // [rows, Hkv, head_dim]
-  Tensor lambda;  // [rows, H] or empty
-  Tensor gate;    // [rows]
+  Tensor lambda;  // [rows, H] wide or empty
+  Tensor gate;    // [rows] wide
 };
 
 // A group of slots of one layer and one sequence that share a codec.
@@ -120,6 +127,17 @@ struct LoadParams {
   int32_t layer = 0;
   SlotStore store;
   int64_t first_slot = 0;
+};
+
+// Copies slots (from_slot + i) mod capacity of one store to (to_slot + i) mod capacity of another,
+// as stored bytes, K and V of every head, i < count. Same codecs, different memory.
+struct CopySlotsParams {
+  SlotStore from;
+  SlotStore to;
+  int kv_heads = 0;
+  int64_t from_slot = 0;
+  int64_t to_slot = 0;
+  int64_t count = 0;
 };
 
 // What a block of queries may read of one group: slots (first_slot + i) mod capacity,
@@ -160,7 +178,7 @@ struct AttentionParams {
   int heads = 0, kv_heads = 0, head_dim = 0;
   int32_t layer = 0;
   double scale = 0;  // usually 1/sqrt(head_dim)
-  Tensor lambda;     // [rows, H], empty for one stream
+  Tensor lambda;     // [rows, H] wide, empty for one stream
   Tensor head_norm;  // [head_dim] or empty
   double head_norm_eps = 1e-6;
   std::span<const AttentionBlock> blocks;
@@ -169,13 +187,21 @@ struct AttentionParams {
 
 // For each row: nll = logsumexp(logits) - logits[target], in nats (double on every set).
 struct NllParams {
-  Tensor logits;   // [rows, vocab]
+  Tensor logits;   // [rows, vocab] wide
   Tensor targets;  // [rows] i32
   Tensor nll;      // [rows] f64
 };
 
 // The bank update of the `landmark` retention: kernels/landmark.h.
 struct LandmarkParams;
+
+// Decoding a batch without the host in between: kernels/decode.h.
+struct DecodePlan;
+struct DecodeCache;
+struct DecodeAttentionParams;
+struct SampleParams;
+class DecodeState;
+class Recording;
 
 // Where time went, for the ledger; seconds since the last reset. Only what a set can measure.
 struct OpsProfile {
@@ -202,8 +228,9 @@ class Ops {
 
   // Zero-filled, 64-byte aligned. Throws Error (with the size) when there is not enough memory.
   virtual std::unique_ptr<Buffer> allocate(size_t bytes) = 0;
-  // Copies elements and converts their type where needed (f64, f32, f16, bf16); host tensors only.
-  virtual void upload(const Tensor& host, const Tensor& out) = 0;
+  // Copies elements and converts their type where needed (f64, f32, f16, bf16), from host memory or
+  // from this set's.
+  virtual void upload(const Tensor& from, const Tensor& out) = 0;
   // Copies bytes between any two of: host memory, memory of this set. Ranges must not overlap.
   virtual void copy(void* to, const void* from, size_t bytes) = 0;
 
@@ -214,9 +241,33 @@ class Ops {
   virtual void prepare_heads(const PrepareHeadsParams&) = 0;
   virtual void store(const StoreParams&) = 0;
   virtual void load(const LoadParams&) = 0;
+  virtual void copy_slots(const CopySlotsParams&) = 0;
   virtual void attention(const AttentionParams&) = 0;
   virtual void landmark(const LandmarkParams&) = 0;
   virtual void nll(const NllParams&) = 0;
+
+  // kernels/decode.h. The host sets put a step together from the operations above.
+  virtual std::unique_ptr<DecodeState> prepare_decode(DecodePlan plan,
+                                                      std::vector<DecodeCache> caches);
+  virtual void decode_evict(DecodeState& state, const Tensor& positions);
+  virtual void decode_attention(const DecodeAttentionParams&);
+  virtual void sample(const SampleParams&);
+  // `step` issues operations whose parameters do not change from one repetition to the next. It is
+  // run by record() at most to record it: only replay() has effects. Its captures must outlive the
+  // recording.
+  virtual std::unique_ptr<Recording> record(std::function<void()> step);
+
+  // Operations from here on belong to this phase of this layer (-1: none).
+  virtual void phase(Phase phase, int layer) = 0;
+  // Starts a ledger, or, with times off, stops. A recording is timed if it was recorded so.
+  virtual void trace(const TraceOptions& options) = 0;
+  // The ledger since the last call of trace() or take_ledger(); waits for the device. Of a
+  // recording it has the latest replay.
+  virtual PhaseLedger take_ledger() = 0;
+  // Waits until everything issued is done.
+  virtual void synchronize() {}
+  // Bytes that allocate() can still give.
+  virtual uint64_t available_memory() const;
 
   virtual OpsProfile profile() const = 0;
   virtual void reset_profile() = 0;

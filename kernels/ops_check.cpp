@@ -30,7 +30,9 @@ void check_store(const SlotStore& store, int64_t head_dim, int64_t first_slot, i
   KVG_CHECK(store.v_codec->scale_bytes() == 0 || store.v_scales != nullptr, "scales of V");
 }
 
+// Contents are looked at where the host can.
 void check_indices(const Tensor& indices, int64_t limit) {
+  if (indices.device != Device::cpu) return;
   const int32_t* index = indices.as<int32_t>();
   for (int64_t row = 0; row < indices.size(0); ++row) {
     KVG_CHECK(index[row] >= 0 && index[row] < limit, "token outside of the vocabulary");
@@ -38,6 +40,7 @@ void check_indices(const Tensor& indices, int64_t limit) {
 }
 
 void check_bank_positions(const PrepareHeadsParams& p) {
+  if (p.positions.device != Device::cpu) return;
   const int64_t* position = p.positions.as<int64_t>();
   const int64_t* bank_position = p.bank_positions.as<int64_t>();
   for (int64_t row = 0; row < p.positions.size(0); ++row) {
@@ -73,7 +76,9 @@ void check(const LinearParams& p, DType scalar) {
   KVG_CHECK(is(p.x, scalar, {p.x.size(0), p.weight.size(1)}), "linear: x");
   KVG_CHECK(is(p.weight, scalar, {outputs, p.x.size(1)}), "linear: weight");
   KVG_CHECK(is_absent_or(p.bias, scalar, {outputs}), "linear: bias");
-  KVG_CHECK(is(p.out, scalar, {p.x.size(0), outputs}), "linear: out");
+  KVG_CHECK(
+      is(p.out, scalar, {p.x.size(0), outputs}) || is(p.out, wide(scalar), {p.x.size(0), outputs}),
+      "linear: out");
   KVG_CHECK(p.out.data != p.x.data || p.out.elements() == 0, "linear: out must not be x");
 }
 
@@ -95,12 +100,12 @@ void check(const PrepareHeadsParams& p, DType scalar) {
   KVG_CHECK(is(p.fused, scalar, {rows, width}), "prepare_heads: fused");
   KVG_CHECK(is(p.positions, DType::i64, {rows}), "prepare_heads: positions");
   KVG_CHECK(is_absent_or(p.bank_positions, DType::i64, {rows}), "prepare_heads: bank_positions");
-  KVG_CHECK(is_absent_or(p.theta, scalar, {p.heads, p.head_dim / 2}), "prepare_heads: theta");
+  KVG_CHECK(is_absent_or(p.theta, wide(scalar), {p.heads, p.head_dim / 2}), "prepare_heads: theta");
   KVG_CHECK(is(p.q, scalar, {frames * rows, streams, p.heads, p.head_dim}), "prepare_heads: q");
   KVG_CHECK(is(p.k, scalar, {rows, p.kv_heads, p.head_dim}), "prepare_heads: k");
   KVG_CHECK(is(p.v, scalar, {rows, p.kv_heads, p.head_dim}), "prepare_heads: v");
-  KVG_CHECK(is_absent_or(p.lambda, scalar, {rows, p.heads}), "prepare_heads: lambda");
-  KVG_CHECK(is_absent_or(p.gate, scalar, {rows}), "prepare_heads: gate");
+  KVG_CHECK(is_absent_or(p.lambda, wide(scalar), {rows, p.heads}), "prepare_heads: lambda");
+  KVG_CHECK(is_absent_or(p.gate, wide(scalar), {rows}), "prepare_heads: gate");
   KVG_CHECK(p.lambda_column < 0 || p.lambda || rows == 0, "prepare_heads: nowhere for lambda");
   KVG_CHECK(!p.lambda || p.lambda_column >= 0, "prepare_heads: no columns for lambda");
   KVG_CHECK(p.lambda_column + p.heads <= width || p.lambda_column < 0, "columns of lambda");
@@ -122,6 +127,18 @@ void check(const LoadParams& p, DType scalar) {
   check_store(p.store, p.k.size(2), p.first_slot, p.k.size(0));
 }
 
+void check(const CopySlotsParams& p) {
+  KVG_CHECK(p.kv_heads > 0, "copy_slots: heads");
+  if (p.count == 0) return;
+  KVG_CHECK(p.from.k_codec != nullptr && p.from.v_codec != nullptr && p.to.k_codec != nullptr &&
+                p.to.v_codec != nullptr && p.from.k_codec->spec() == p.to.k_codec->spec() &&
+                p.from.v_codec->spec() == p.to.v_codec->spec() &&
+                p.from.k_codec->code_bytes() == p.to.k_codec->code_bytes(),
+            "slots are copied between equal codecs");
+  check_store(p.from, p.from.k_codec->head_dim(), p.from_slot, p.count);
+  check_store(p.to, p.to.k_codec->head_dim(), p.to_slot, p.count);
+}
+
 void check(const AttentionParams& p, DType scalar) {
   check_rank(p.out, 3);
   const int64_t rows = p.out.size(0);
@@ -129,7 +146,7 @@ void check(const AttentionParams& p, DType scalar) {
   KVG_CHECK(p.frames >= 1 && (p.streams == 1 || p.streams == 2), "attention: frames, streams");
   KVG_CHECK(is(p.q, scalar, {p.frames * rows, p.streams, p.heads, p.head_dim}), "attention: q");
   KVG_CHECK(is(p.out, scalar, {rows, p.heads, p.head_dim}), "attention: out");
-  KVG_CHECK(is_absent_or(p.lambda, scalar, {rows, p.heads}), "attention: lambda");
+  KVG_CHECK(is_absent_or(p.lambda, wide(scalar), {rows, p.heads}), "attention: lambda");
   KVG_CHECK((p.streams == 2) == static_cast<bool>(p.lambda) || rows == 0,
             "lambda belongs to two streams");
   KVG_CHECK(is_absent_or(p.head_norm, scalar, {p.head_dim}), "attention: head_norm");
@@ -146,7 +163,7 @@ void check(const AttentionParams& p, DType scalar) {
 
 void check(const NllParams& p, DType scalar) {
   check_rank(p.logits, 2);
-  KVG_CHECK(is(p.logits, scalar, {p.logits.size(0), p.logits.size(1)}), "nll: logits");
+  KVG_CHECK(is(p.logits, wide(scalar), {p.logits.size(0), p.logits.size(1)}), "nll: logits");
   KVG_CHECK(is(p.targets, DType::i32, {p.logits.size(0)}), "nll: targets");
   KVG_CHECK(is(p.nll, DType::f64, {p.logits.size(0)}), "nll: nll");
   check_indices(p.targets, p.logits.size(1));

@@ -1,49 +1,18 @@
 #include "model/sampling.h"
 
-#include "base/random.h"
-
-#include <algorithm>
-#include <cmath>
-#include <numeric>
-#include <vector>
+#include "base/error.h"
+#include "kernels/sample.h"
 
 namespace kvg {
 
 int32_t sample_token(std::span<const float> logits, const Sampling& sampling, int64_t position) {
-  const auto largest = std::max_element(logits.begin(), logits.end(), [](float a, float b) {
-    return std::isnan(a) ? !std::isnan(b) : a < b;  // NaN is the smallest
-  });
-  if (largest == logits.end() || !std::isfinite(*largest)) {
+  const int32_t token =
+      choose_token(logits, sampling.temperature, sampling.top_p, sampling.seed, position);
+  if (token < 0) {
     throw Error("sampling", "logits", "no finite value",
                 "finite logits (are the weights damaged?)");
   }
-  if (sampling.temperature <= 0) return static_cast<int32_t>(largest - logits.begin());
-
-  std::vector<int32_t> order(logits.size());
-  std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(), [&logits](int32_t a, int32_t b) {
-    return logits[static_cast<size_t>(a)] > logits[static_cast<size_t>(b)];
-  });
-  std::vector<double> weights(order.size());
-  double total = 0;
-  for (size_t i = 0; i < order.size(); ++i) {
-    const double logit = logits[static_cast<size_t>(order[i])];
-    weights[i] = std::isnan(logit) ? 0 : std::exp((logit - *largest) / sampling.temperature);
-    total += weights[i];
-  }
-  // The nucleus: as few of the most probable tokens as reach top_p, at least one.
-  size_t kept = 0;
-  double mass = 0;
-  while (kept < weights.size() && (kept == 0 || mass < sampling.top_p * total))
-    mass += weights[kept++];
-
-  Random random(mix_seed({sampling.seed, name_seed("sample"), static_cast<uint64_t>(position)}));
-  double draw = random.uniform() * mass;
-  for (size_t i = 0; i < kept; ++i) {
-    draw -= weights[i];
-    if (draw < 0) return order[i];
-  }
-  return order[kept - 1];
+  return token;
 }
 
 }  // namespace kvg

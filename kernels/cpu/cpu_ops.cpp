@@ -8,7 +8,9 @@
 #include "kernels/landmark.h"
 #include "kernels/ops.h"
 #include "kernels/ops_check.h"
+#include "kernels/phase_clock.h"
 #include "kernels/reference/landmark.h"
+#include "kernels/reference/slots.h"
 
 #include <algorithm>
 #include <chrono>
@@ -35,7 +37,7 @@ class CpuOps : public Ops {
   DType weight() const override { return DType::f32; }
 
   std::unique_ptr<Buffer> allocate(size_t bytes) override { return allocate_host(bytes); }
-  void upload(const Tensor& host, const Tensor& out) override { convert(host, out); }
+  void upload(const Tensor& from, const Tensor& out) override { convert(from, out); }
   void copy(void* to, const void* from, size_t bytes) override {
     if (bytes > 0) std::memcpy(to, from, bytes);
   }
@@ -61,6 +63,10 @@ class CpuOps : public Ops {
   void load(const LoadParams& p) override {
     run(p, [&] { cpu::load(p, team_); });
   }
+  void copy_slots(const CopySlotsParams& p) override {
+    check(p);
+    reference::copy_slots(p);
+  }
   void attention(const AttentionParams& p) override {
     profile_.attention += run(p, [&] { attention_.run(p, team_); });
   }
@@ -70,6 +76,10 @@ class CpuOps : public Ops {
   void landmark(const LandmarkParams& p) override {
     run(p, [&] { reference::landmark_absorb<float>(p); });
   }
+
+  void phase(Phase phase, int layer) override { clock_.phase(phase, layer); }
+  void trace(const TraceOptions& options) override { clock_.trace(options); }
+  PhaseLedger take_ledger() override { return clock_.take(); }
 
   OpsProfile profile() const override {
     OpsProfile profile = profile_;
@@ -96,6 +106,7 @@ class CpuOps : public Ops {
   cpu::Team team_;
   cpu::Attention attention_;
   reference::ThetaTurns<float> theta_;
+  PhaseClock clock_;
   OpsProfile profile_;
 };
 

@@ -2,6 +2,7 @@
 #include "kernels/host_buffer.h"
 #include "kernels/ops.h"
 #include "kernels/ops_check.h"
+#include "kernels/phase_clock.h"
 #include "kernels/reference/attention.h"
 #include "kernels/reference/embed.h"
 #include "kernels/reference/landmark.h"
@@ -27,7 +28,7 @@ class ReferenceOps : public Ops {
   DType weight() const override { return DType::f64; }
 
   std::unique_ptr<Buffer> allocate(size_t bytes) override { return allocate_host(bytes); }
-  void upload(const Tensor& host, const Tensor& out) override { convert(host, out); }
+  void upload(const Tensor& from, const Tensor& out) override { convert(from, out); }
   void copy(void* to, const void* from, size_t bytes) override {
     if (bytes > 0) std::memcpy(to, from, bytes);
   }
@@ -41,13 +42,21 @@ class ReferenceOps : public Ops {
   }
   void store(const StoreParams& p) override { checked(p, reference::store<double>); }
   void load(const LoadParams& p) override { checked(p, reference::load<double>); }
+  void copy_slots(const CopySlotsParams& p) override {
+    check(p);
+    reference::copy_slots(p);
+  }
   void attention(const AttentionParams& p) override { checked(p, reference::attention<double>); }
   void nll(const NllParams& p) override { checked(p, reference::nll<double>); }
   void landmark(const LandmarkParams& p) override {
     checked(p, reference::landmark_absorb<double>);
   }
 
-  // Nothing is worth timing here.
+  void phase(Phase phase, int layer) override { clock_.phase(phase, layer); }
+  void trace(const TraceOptions& options) override { clock_.trace(options); }
+  PhaseLedger take_ledger() override { return clock_.take(); }
+
+  // BLAS has no part in this.
   OpsProfile profile() const override { return {}; }
   void reset_profile() override {}
 
@@ -57,6 +66,8 @@ class ReferenceOps : public Ops {
     check(params, DType::f64);
     operation(params);
   }
+
+  PhaseClock clock_;
 };
 
 }  // namespace

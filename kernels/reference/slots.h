@@ -109,4 +109,21 @@ void load(const LoadParams& p) {
   }
 }
 
+// Slots of one store to another as stored bytes (CopySlotsParams).
+inline void copy_slots(const CopySlotsParams& p) {
+  for (int64_t head = 0; head < p.kv_heads; ++head) {
+    for (const bool value : {false, true}) {
+      const SlotArray from = slot_array(p.from, head, value);
+      const SlotArray to = slot_array(p.to, head, value);
+      const int64_t width = from.codec->code_bytes();
+      for (int64_t i = 0; i < p.count; ++i) {
+        const int64_t source = (p.from_slot + i) % from.capacity;
+        const int64_t target = (p.to_slot + i) % to.capacity;
+        std::copy_n(from.codes + source * width, width, to.codes + target * width);
+        if (from.scales != nullptr) to.scales[target] = from.scales[source];
+      }
+    }
+  }
+}
+
 }  // namespace kvg::reference

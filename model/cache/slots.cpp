@@ -47,31 +47,7 @@ SlotStore SlotBuffer::store() const {
 
 void SlotBuffer::copy_slots(Ops& ops, const SlotBuffer& from, int64_t from_slot, int64_t to_slot,
                             int64_t count) {
-  KVG_CHECK(codec_->spec() == from.codec_->spec(), "slots are copied between equal codecs");
-  KVG_CHECK(count <= capacity_ && count <= from.capacity_, "more slots than there are");
-  const SlotStore to = store();
-  const SlotStore source = from.store();
-  const auto copy_array = [&](uint8_t* to_array, const uint8_t* from_array, int64_t width,
-                              int64_t i, int64_t run) {
-    for (int64_t head = 0; head < kv_heads_; ++head) {
-      const int64_t to_index = head * capacity_ + (to_slot + i) % capacity_;
-      const int64_t from_index = head * from.capacity_ + (from_slot + i) % from.capacity_;
-      ops.copy(to_array + to_index * width, from_array + from_index * width,
-               static_cast<size_t>(run * width));
-    }
-  };
-  const auto bytes_of = [](uint16_t* scales) { return reinterpret_cast<uint8_t*>(scales); };
-  for (int64_t i = 0; i < count;) {
-    const int64_t run = std::min({count - i, capacity_ - (to_slot + i) % capacity_,
-                                  from.capacity_ - (from_slot + i) % from.capacity_});
-    copy_array(to.k_codes, source.k_codes, codec_->code_bytes(), i, run);
-    copy_array(to.v_codes, source.v_codes, codec_->code_bytes(), i, run);
-    if (codec_->scale_bytes() > 0) {
-      copy_array(bytes_of(to.k_scales), bytes_of(source.k_scales), 2, i, run);
-      copy_array(bytes_of(to.v_scales), bytes_of(source.v_scales), 2, i, run);
-    }
-    i += run;
-  }
+  ops.copy_slots({from.store(), store(), kv_heads_, from_slot, to_slot, count});
 }
 
 SlotBuffer SlotBuffer::clone(Ops& ops) const {

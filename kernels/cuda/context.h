@@ -1,0 +1,84 @@
+#pragma once
+
+#include "kernels/codec.h"
+#include "kernels/cuda/codec/device_codec.h"
+#include "kernels/cuda/device.h"
+#include "kernels/ops.h"
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include <cuda_runtime_api.h>
+
+namespace kvg::cuda {
+
+// Device memory for the operations in flight: freed in stream order, so it may go out of scope
+// right after the launch that uses it.
+class Scratch {
+ public:
+  Scratch() = default;
+  Scratch(size_t bytes, cudaStream_t stream);  // not initialised
+  ~Scratch();
+  Scratch(Scratch&& other) noexcept;
+  Scratch& operator=(Scratch&& other) noexcept;
+
+  template <typename T>
+  T* as() const {
+    return static_cast<T*>(data_);
+  }
+  size_t bytes() const { return bytes_; }
+
+ private:
+  void* data_ = nullptr;
+  size_t bytes_ = 0;
+  cudaStream_t stream_ = nullptr;
+};
+
+// What the parts of the CUDA set share: one stream, the descriptors of codecs, scratch, and the
+// account of what launches declare. One host thread.
+class CudaContext {
+ public:
+  explicit CudaContext(int device = 0);
+  ~CudaContext();
+  CudaContext(const CudaContext&) = delete;
+  CudaContext& operator=(const CudaContext&) = delete;
+
+  cudaStream_t stream() const;
+  const DeviceInfo& device() const;
+  int compute_capability() const;  // 90 for 9.0
+
+  // The descriptor of a codec, kept while the codec lives elsewhere; equal specs share tables.
+  // `layer` is the highest layer it is asked for: a haar rotation has a matrix a site.
+  const DeviceCodec& codec(const Codec& codec, int32_t layer, int kv_heads);
+  DeviceSlots slots(const SlotStore& store, int32_t layer, int kv_heads);
+
+  // Neither is allowed while a step is being recorded.
+  Scratch scratch(size_t bytes);
+  // A host table on the device, copied in stream order.
+  template <typename T>
+  Scratch table(std::span<const T> rows) {
+    return table_bytes(rows.data(), rows.size_bytes());
+  }
+
+  // Every launch says the least bytes it must move and the FLOPs it does; they are added to the
+  // phase in progress.
+  void declare(int64_t bytes, int64_t flops);
+
+  void phase(Phase phase, int layer);
+  void trace(const TraceOptions& options);
+  PhaseLedger take_ledger();
+
+  // While recording, launches go into a graph.
+  bool recording() const;
+  std::unique_ptr<Recording> record(const std::function<void()>& step);
+
+ private:
+  Scratch table_bytes(const void* data, size_t bytes);
+
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace kvg::cuda
