@@ -26,6 +26,8 @@ struct DeviceCodec {
   // Only these coordinates are stored (ascending), the others are zero; null: all of them.
   const int32_t* band = nullptr;
   int32_t band_count = 0;
+  // [head_dim] where a coordinate stands among the stored ones, -1: not stored; null without band.
+  const int16_t* band_index = nullptr;
 };
 
 // Slots of one layer and one sequence (SlotStore), K and V.

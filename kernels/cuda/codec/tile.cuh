@@ -1,0 +1,191 @@
+#pragma once
+
+#include "kernels/cuda/attention/mma.cuh"
+#include "kernels/cuda/codec/codes.cuh"
+#include "kernels/cuda/codec/device_codec.h"
+
+#include <cstdint>
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
+// Slots of one KV head into a bf16 tile in shared memory, as tensor cores read it.
+namespace kvg::cuda {
+
+// Where the 16-byte chunk (8 elements) of a row lies in a tile [rows, kHeadDim], in elements. The
+// chunks of a row are permuted by the row, so that one chunk of 8 consecutive rows (ldmatrix), and
+// 8 chunks of one row, lie in all banks.
+template <int kHeadDim>
+__device__ constexpr int tile_chunk(int row, int chunk) {
+  return row * kHeadDim + ((chunk ^ (row & 7)) << 3);
+}
+
+// Which slots rows of a tile are: (first + row) mod capacity for row < rows <= capacity.
+struct TileSlots {
+  int64_t first;  // below capacity
+  int64_t capacity;
+  int rows;
+  int tile_rows;  // a multiple of 8; rows beyond `rows` are zero
+
+  __device__ int64_t operator[](int row) const {
+    const int64_t slot = first + row;
+    return slot < capacity ? slot : slot - capacity;
+  }
+};
+
+template <int kHeadDim>
+__device__ inline void store_chunk(__nv_bfloat16* tile, int row, int chunk, uint4 value) {
+  *reinterpret_cast<uint4*>(tile + tile_chunk<kHeadDim>(row, chunk)) = value;
+}
+
+// Calls function(row, part) for the kParts parts of every row, spread over threads so that 8
+// neighbouring lanes have 8 rows: their stores of one chunk each meet no bank twice.
+template <int kParts, typename Function>
+__device__ inline void for_each_part(int tile_rows, int thread, int threads, Function function) {
+  for (int i = thread; i < tile_rows * kParts; i += threads) {
+    function(i / (8 * kParts) * 8 + i % 8, i / 8 % kParts);
+  }
+}
+
+// bf16 slots are tiles already.
+template <int kHeadDim>
+__device__ inline void copy_tile(const uint8_t* codes, const TileSlots& slots, __nv_bfloat16* tile,
+                                 int thread, int threads) {
+  constexpr int kChunks = kHeadDim / 8;
+  for (int i = thread; i < slots.tile_rows * kChunks; i += threads) {
+    const int row = i / kChunks;
+    const int chunk = i % kChunks;
+    const bool valid = row < slots.rows;
+    const uint8_t* from = codes + (valid ? slots[row] : 0) * (2 * kHeadDim) + 16 * chunk;
+    cp_async_16(shared_address(tile + tile_chunk<kHeadDim>(row, chunk)), from, valid ? 16 : 0);
+  }
+}
+
+template <int kHeadDim, int kBits>
+__device__ inline void load_eden_tile(const uint8_t* codes, const TileSlots& slots,
+                                      __nv_bfloat16* tile, int thread, int threads) {
+  constexpr int kParts = kHeadDim / 32;
+  for_each_part<kParts>(slots.tile_rows, thread, threads, [&](int row, int part) {
+    const bool valid = row < slots.rows;
+    EdenCodes<kBits> packed{};
+    if (valid) {
+      packed = EdenCodes<kBits>::template load<kHeadDim>(
+          codes + slots[row] * (kBits * kHeadDim / 8), part);
+    }
+#pragma unroll
+    for (int eight = 0; eight < 4; ++eight) {
+      const uint4 value = centroids<kBits>(packed.nibbles(eight));
+      store_chunk<kHeadDim>(tile, row, 4 * part + eight, valid ? value : uint4{});
+    }
+  });
+}
+
+template <int kHeadDim>
+__device__ inline void load_fp8_tile(const uint8_t* codes, const TileSlots& slots,
+                                     __nv_bfloat16* tile, int thread, int threads) {
+  constexpr int kParts = kHeadDim / 16;
+  for_each_part<kParts>(slots.tile_rows, thread, threads, [&](int row, int part) {
+    uint4 packed{};
+    if (row < slots.rows) {
+      packed = reinterpret_cast<const uint4*>(codes + slots[row] * kHeadDim)[part];
+    }
+    const uint2 a = bf16_of_e4m3(packed.x);
+    const uint2 b = bf16_of_e4m3(packed.y);
+    const uint2 c = bf16_of_e4m3(packed.z);
+    const uint2 d = bf16_of_e4m3(packed.w);
+    store_chunk<kHeadDim>(tile, row, 2 * part, make_uint4(a.x, a.y, b.x, b.y));
+    store_chunk<kHeadDim>(tile, row, 2 * part + 1, make_uint4(c.x, c.y, d.x, d.y));
+  });
+}
+
+template <int kHeadDim>
+__device__ inline void load_f32_tile(const uint8_t* codes, const TileSlots& slots,
+                                     __nv_bfloat16* tile, int thread, int threads) {
+  constexpr int kParts = kHeadDim / 8;
+  for_each_part<kParts>(slots.tile_rows, thread, threads, [&](int row, int part) {
+    float4 a{};
+    float4 b{};
+    if (row < slots.rows) {
+      const auto* from = reinterpret_cast<const float4*>(codes + slots[row] * (4 * kHeadDim));
+      a = from[2 * part];
+      b = from[2 * part + 1];
+    }
+    store_chunk<kHeadDim>(tile, row, part,
+                          make_uint4(pack_bf16(a.x, a.y), pack_bf16(a.z, a.w), pack_bf16(b.x, b.y),
+                                     pack_bf16(b.z, b.w)));
+  });
+}
+
+// Of a band codec, coordinate by coordinate: a chunk has any number of stored ones.
+template <int kHeadDim>
+__device__ inline void load_band_tile(const DeviceCodec& codec, const uint8_t* codes,
+                                      const TileSlots& slots, __nv_bfloat16* tile, int thread,
+                                      int threads) {
+  constexpr int kParts = kHeadDim / 8;
+  for_each_part<kParts>(slots.tile_rows, thread, threads, [&](int row, int part) {
+    uint32_t words[4] = {};
+    if (row < slots.rows) {
+      const uint8_t* from = codes + slots[row] * codec.code_bytes;
+      const auto index = reinterpret_cast<const uint4*>(codec.band_index)[part];
+      const uint32_t pairs[4] = {index.x, index.y, index.z, index.w};
+#pragma unroll
+      for (int j = 0; j < 8; ++j) {
+        const auto at = static_cast<int16_t>(pairs[j / 2] >> (16 * (j % 2)));
+        if (at < 0) continue;
+        const uint32_t value = codec.kind == CodecKind::f32
+                                   ? pack_bf16(reinterpret_cast<const float*>(from)[at], 0.0f)
+                                   : uint32_t{reinterpret_cast<const uint16_t*>(from)[at]};
+        words[j / 2] |= value << (16 * (j % 2));
+      }
+    }
+    store_chunk<kHeadDim>(tile, row, part, make_uint4(words[0], words[1], words[2], words[3]));
+  });
+}
+
+// Decodes slots (first + i) mod capacity, i < rows <= capacity, of one KV head (codes and scales
+// are that head's, K or V) into rows of a tile, in the codec's own frame and without the vectors'
+// scales, which go to tile_scales [tile_rows] (1 where the codec has none; may be null if so). Rows
+// [rows, tile_rows) are zeros with scale 1; tile_rows is a multiple of 8.
+//
+// `threads` threads work together, each with its own `thread` < threads. bf16 arrives by cp.async:
+// the caller commits, waits and synchronises; all else by stores, so that synchronising is enough.
+// Centroids are rounded to bf16 (relative error up to 2^-9), fp8 is exact.
+template <int kHeadDim>
+__device__ inline void load_tile(const DeviceCodec& codec, const uint8_t* codes,
+                                 const uint16_t* scales, int64_t capacity, int64_t first, int rows,
+                                 int tile_rows, __nv_bfloat16* tile, float* tile_scales, int thread,
+                                 int threads) {
+  const TileSlots slots{first < capacity ? first : first % capacity, capacity, rows, tile_rows};
+  if (tile_scales != nullptr) {
+    for (int row = thread; row < tile_rows; row += threads) {
+      const bool scaled = codec.scaled && row < rows;
+      tile_scales[row] = scaled ? __half2float(__ushort_as_half(scales[slots[row]])) : 1.0f;
+    }
+  }
+  if (codec.band_index != nullptr) {
+    load_band_tile<kHeadDim>(codec, codes, slots, tile, thread, threads);
+    return;
+  }
+  switch (codec.kind) {
+    case CodecKind::bf16:
+      return copy_tile<kHeadDim>(codes, slots, tile, thread, threads);
+    case CodecKind::f32:
+      return load_f32_tile<kHeadDim>(codes, slots, tile, thread, threads);
+    case CodecKind::fp8:
+      return load_fp8_tile<kHeadDim>(codes, slots, tile, thread, threads);
+    case CodecKind::eden:
+      break;
+  }
+  switch (codec.bits) {
+    case 1:
+      return load_eden_tile<kHeadDim, 1>(codes, slots, tile, thread, threads);
+    case 2:
+      return load_eden_tile<kHeadDim, 2>(codes, slots, tile, thread, threads);
+    case 3:
+      return load_eden_tile<kHeadDim, 3>(codes, slots, tile, thread, threads);
+    default:
+      return load_eden_tile<kHeadDim, 4>(codes, slots, tile, thread, threads);
+  }
+}
+
+}  // namespace kvg::cuda
