@@ -49,6 +49,12 @@ class CudaContext {
   const DeviceInfo& device() const;
   int compute_capability() const;  // 90 for 9.0
 
+  // Zero-filled; may outlive the context. Throws Error (with the size) when there is not enough.
+  std::unique_ptr<Buffer> allocate(size_t bytes);
+  uint64_t available_memory() const;  // that allocate() can still give
+  // Waits until everything issued is done.
+  void synchronize();
+
   // The descriptor of a codec, kept while the codec lives elsewhere; equal specs share tables.
   // `layer` is the highest layer it is asked for: a haar rotation has a matrix a site.
   const DeviceCodec& codec(const Codec& codec, int32_t layer, int kv_heads);
@@ -69,8 +75,13 @@ class CudaContext {
   void phase(Phase phase, int layer);
   void trace(const TraceOptions& options);
   PhaseLedger take_ledger();
+  // What a timed interval without work takes in a recorded step: of the seconds of a ledger,
+  // intervals * this is the timing itself. Measured at the first call.
+  double empty_interval_seconds();
+  // Shows phases and replays to Nsight as NVTX ranges (domain "kvgauge").
+  void profile(bool on);
 
-  // While recording, launches go into a graph.
+  // While recording, launches go into a graph. A recording must not outlive the context.
   bool recording() const;
   std::unique_ptr<Recording> record(const std::function<void()>& step);
 

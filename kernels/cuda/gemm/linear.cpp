@@ -1,0 +1,159 @@
+#include "kernels/cuda/gemm/linear.h"
+
+#include "base/error.h"
+#include "kernels/cuda/gemm/cublas.h"
+
+#include <compare>
+#include <map>
+#include <string>
+
+namespace kvg::cuda {
+
+namespace {
+
+constexpr size_t kWorkspace = size_t{32} << 20;  // what the library asks for on Hopper
+
+// The largest power of two, up to what the library makes use of, that an address is a multiple of.
+uint32_t alignment(const void* address) {
+  const auto bits = reinterpret_cast<uintptr_t>(address) | 256;
+  return static_cast<uint32_t>(bits & (~bits + 1));
+}
+
+cudaDataType_t cuda_type(DType dtype) { return dtype == DType::bf16 ? CUDA_R_16BF : CUDA_R_32F; }
+
+// Row-major [rows, columns] is column-major [columns, rows].
+cublasLtMatrixLayoutOpaque_t layout(DType dtype, int64_t rows, int64_t columns) {
+  cublasLtMatrixLayoutOpaque_t result{};
+  KVG_CHECK_CUBLAS(cublasLtMatrixLayoutInit(&result, cuda_type(dtype),
+                                            static_cast<uint64_t>(columns),
+                                            static_cast<uint64_t>(rows), columns));
+  return result;
+}
+
+template <typename T>
+void set(cublasLtMatmulDesc_t product, cublasLtMatmulDescAttributes_t attribute, const T& value) {
+  KVG_CHECK_CUBLAS(cublasLtMatmulDescSetAttribute(product, attribute, &value, sizeof(value)));
+}
+
+template <typename T>
+void set(cublasLtMatmulPreference_t preference, cublasLtMatmulPreferenceAttributes_t attribute,
+         const T& value) {
+  KVG_CHECK_CUBLAS(
+      cublasLtMatmulPreferenceSetAttribute(preference, attribute, &value, sizeof(value)));
+}
+
+// What a choice of algorithm depends on.
+struct Shape {
+  int64_t rows = 0, in = 0, out = 0;
+  bool bias = false;
+  DType out_type = DType::bf16;
+  uint32_t x_alignment = 0, weight_alignment = 0, out_alignment = 0;
+
+  friend auto operator<=>(const Shape&, const Shape&) = default;
+};
+
+Shape shape_of(const LinearParams& p) {
+  return {p.x.size(0), p.x.size(1),         p.weight.size(0),         static_cast<bool>(p.bias),
+          p.out.dtype, alignment(p.x.data), alignment(p.weight.data), alignment(p.out.data)};
+}
+
+std::string to_string(const Shape& shape) {
+  return std::to_string(shape.rows) + " x " + std::to_string(shape.in) + " x " +
+         std::to_string(shape.out) + " -> " + std::string(dtype_name(shape.out_type)) +
+         (shape.bias ? " with bias" : "");
+}
+
+// In the library's column-major terms out^T = W x^T: W is its A, transposed.
+struct Plan {
+  cublasLtMatmulDescOpaque_t product{};
+  cublasLtMatrixLayoutOpaque_t weight{}, x{}, out{};
+  cublasLtMatmulAlgo_t algorithm{};
+};
+
+cublasLtMatmulDescOpaque_t describe(const Shape& shape) {
+  cublasLtMatmulDescOpaque_t product{};
+  KVG_CHECK_CUBLAS(cublasLtMatmulDescInit(&product, CUBLAS_COMPUTE_32F, CUDA_R_32F));
+  set(&product, CUBLASLT_MATMUL_DESC_TRANSA, CUBLAS_OP_T);
+  if (shape.bias) {
+    set(&product, CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS);
+    set(&product, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, CUDA_R_16BF);
+  }
+  return product;
+}
+
+}  // namespace
+
+struct Linear::Plans {
+  cublasLtHandle_t handle = nullptr;
+  std::map<Shape, Plan> known;
+
+  Plans() { KVG_CHECK_CUBLAS(cublasLtCreate(&handle)); }
+  ~Plans() { (void)cublasLtDestroy(handle); }
+  Plans(const Plans&) = delete;
+  Plans& operator=(const Plans&) = delete;
+
+  Plan& of(const Shape& shape) {
+    const auto found = known.find(shape);
+    return found != known.end() ? found->second : known.emplace(shape, make(shape)).first->second;
+  }
+  Plan make(const Shape& shape) const;
+};
+
+// The library's first choice, without timing: the same in every process.
+Plan Linear::Plans::make(const Shape& shape) const {
+  Plan plan{describe(shape),
+            layout(DType::bf16, shape.out, shape.in),
+            layout(DType::bf16, shape.rows, shape.in),
+            layout(shape.out_type, shape.rows, shape.out),
+            {}};
+  cublasLtMatmulPreferenceOpaque_t preference{};
+  KVG_CHECK_CUBLAS(cublasLtMatmulPreferenceInit(&preference));
+  set(&preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, uint64_t{kWorkspace});
+  // Parts of a sum are never added in bf16.
+  set(&preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
+      uint32_t{CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE});
+  set(&preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, shape.weight_alignment);
+  set(&preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, shape.x_alignment);
+  set(&preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, shape.out_alignment);
+  set(&preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, shape.out_alignment);
+  cublasLtMatmulHeuristicResult_t choice{};
+  int found = 0;
+  const cublasStatus_t status =
+      cublasLtMatmulAlgoGetHeuristic(handle, &plan.product, &plan.weight, &plan.x, &plan.out,
+                                     &plan.out, &preference, 1, &choice, &found);
+  if (status != CUBLAS_STATUS_SUCCESS || found == 0) {
+    throw CudaError("linear " + to_string(shape) + ": cuBLASLt has no algorithm (" +
+                    cublasLtGetStatusName(status) + ")");
+  }
+  plan.algorithm = choice.algo;
+  return plan;
+}
+
+Linear::Linear(CudaContext& context)
+    : context_(context),
+      workspace_(context.scratch(kWorkspace)),
+      plans_(std::make_unique<Plans>()) {}
+
+Linear::~Linear() = default;
+
+void Linear::run(const LinearParams& params) { run(params, LinearKernel::cublaslt); }
+
+void Linear::run(const LinearParams& p, LinearKernel kernel) {
+  const Shape shape = shape_of(p);
+  if (shape.rows == 0 || shape.out == 0) return;
+  KVG_CHECK(kernel == LinearKernel::cublaslt, "gemv");
+  Plan& plan = plans_->of(shape);
+  if (shape.bias) {
+    set(&plan.product, CUBLASLT_MATMUL_DESC_BIAS_POINTER, static_cast<const void*>(p.bias.data));
+  }
+  const float one = 1, zero = 0;
+  KVG_CHECK_CUBLAS(cublasLtMatmul(plans_->handle, &plan.product, &one, p.weight.data, &plan.weight,
+                                  p.x.data, &plan.x, &zero, p.out.data, &plan.out, p.out.data,
+                                  &plan.out, &plan.algorithm, workspace_.as<void>(),
+                                  workspace_.bytes(), context_.stream()));
+  const size_t bias = p.bias ? p.bias.bytes() : 0;
+  context_.declare(static_cast<int64_t>(p.x.bytes() + p.weight.bytes() + bias + p.out.bytes()),
+                   2 * shape.rows * shape.in * shape.out);
+}
+
+}  // namespace kvg::cuda

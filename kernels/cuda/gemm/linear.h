@@ -1,0 +1,39 @@
+#pragma once
+
+#include "kernels/cuda/context.h"
+#include "kernels/ops.h"
+
+#include <cstdint>
+#include <memory>
+
+namespace kvg::cuda {
+
+// Who computes a product.
+enum class LinearKernel : uint8_t {
+  cublaslt,  // any shape
+  gemv,      // few rows: the weights are read once, at the speed of memory (gemm/gemv.h)
+};
+
+// out = x W^T (+ bias): bf16 operands, products added in fp32, out bf16 or f32. The same shape is
+// always computed in the same order, so that results are bitwise repeatable.
+//
+// Compulsory traffic is 2 (rows in + out in + rows out) bytes and a bit, work 2 rows in out FLOPs;
+// below about 200 rows an H200 waits for the weights.
+class Linear {
+ public:
+  explicit Linear(CudaContext& context);
+  ~Linear();
+
+  // Chooses by the table in linear.cpp.
+  void run(const LinearParams& params);
+  // For comparison. Throws Error when the kernel does not serve the shape.
+  void run(const LinearParams& params, LinearKernel kernel);
+
+ private:
+  struct Plans;
+  CudaContext& context_;
+  Scratch workspace_;
+  std::unique_ptr<Plans> plans_;
+};
+
+}  // namespace kvg::cuda
