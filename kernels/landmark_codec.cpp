@@ -19,6 +19,7 @@ class BandCodec final : public UnrotatedCodec<BandCodec> {
         dims_(std::move(dims)),
         width_(spec.kind == CodecKind::f32 ? 4 : 2) {}
 
+  std::span<const int32_t> dims() const { return dims_; }
   int64_t code_bytes() const override { return static_cast<int64_t>(dims_.size()) * width_; }
   int64_t scale_bytes() const override { return 0; }
 
@@ -65,6 +66,11 @@ std::unique_ptr<Codec> make_band_codec(CodecKind kind, int head_dim, std::vector
   CodecSpec spec;
   spec.kind = kind;
   return std::make_unique<BandCodec>(spec, head_dim, std::move(dims));
+}
+
+std::span<const int32_t> band_of(const Codec& codec) {
+  const auto* band = dynamic_cast<const BandCodec*>(&codec);
+  return band == nullptr ? std::span<const int32_t>() : band->dims();
 }
 
 }  // namespace kvg

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <vector>
 
 namespace kvg {
@@ -12,5 +13,8 @@ namespace kvg {
 // zero. The keys of the summary bank are such vectors (kernels/landmark.h), so half of their bytes
 // need not be kept. spec() tells the type of the coordinates; no method names this codec.
 std::unique_ptr<Codec> make_band_codec(CodecKind kind, int head_dim, std::vector<int32_t> dims);
+
+// The coordinates that such a codec stores, valid while it lives; empty for every other codec.
+std::span<const int32_t> band_of(const Codec& codec);
 
 }  // namespace kvg
