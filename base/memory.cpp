@@ -44,7 +44,10 @@ uint64_t available_memory() {
 }
 
 void require_memory(const std::string& what, uint64_t bytes) {
-  const uint64_t available = available_memory();
+  require_memory(what, bytes, available_memory());
+}
+
+void require_memory(const std::string& what, uint64_t bytes, uint64_t available) {
   if (bytes > available) {
     throw Error(what, "memory", format_bytes(bytes) + " needed",
                 "at most " + format_bytes(available) + " (what is free)");

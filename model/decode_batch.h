@@ -44,6 +44,7 @@ class DecodeBatch {
   // One token for every sequence. At most max_new_tokens times.
   void step();
   int64_t steps() const;
+  int64_t max_steps() const;  // max_new_tokens
 
   // The newest choice of every sequence, not taken in yet: [states]. Waits for the device. Throws
   // Error when the logits of a sequence were not finite.

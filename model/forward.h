@@ -2,6 +2,7 @@
 
 #include "kernels/ops.h"
 #include "model/cache/policy.h"
+#include "model/pass.h"
 #include "model/weights.h"
 
 #include <cstdint>
@@ -25,9 +26,9 @@ struct SequenceInput {
   std::span<const int32_t> tokens;
 };
 
-// The forward pass, written once against the operations. All buffers are planned at construction
-// for at most `max_rows` new tokens a call; a call takes any batch of sequences of different
-// lengths, packed.
+// The forward pass over any number of new tokens a sequence: prefill, and scoring. All buffers are
+// planned at construction for at most `max_rows` new tokens a call; a call takes any batch of
+// sequences of different lengths, packed. Waits for the device nowhere but in nll().
 class Forward {
  public:
   // `policy` only decides the frames of the queries; the caches come with the sequences. Throws
@@ -40,8 +41,8 @@ class Forward {
   // every new token, normalised: [rows, hidden], valid until the next call.
   Tensor run(std::span<const SequenceInput> inputs);
 
-  // Logits of rows [begin, begin + count) of run()'s result: [count, vocab], valid until the next
-  // call of logits(). count is at most logits_rows().
+  // Logits of rows [begin, begin + count) of run()'s result: [count, vocab] wide, valid until the
+  // next call of logits(). count is at most logits_rows().
   Tensor logits(const Tensor& hidden, int64_t begin, int64_t count);
   int64_t logits_rows() const { return logits_rows_; }
 
@@ -49,28 +50,23 @@ class Forward {
   std::vector<double> nll(const Tensor& hidden, int64_t begin, std::span<const int32_t> targets);
 
  private:
-  Tensor view(size_t offset, DType dtype, std::initializer_list<int64_t> shape) const;
   void place(std::span<const SequenceInput> inputs, int64_t rows);
-  void attention(const LayerWeights& layer, int index, std::span<const SequenceInput> inputs,
-                 int64_t rows);
-  void feed_forward(const LayerWeights& layer, int64_t rows);
+  void attend(int index, const HeadTensors& heads, std::span<const SequenceInput> inputs);
 
-  const Weights& weights_;
   const Policy& policy_;
   Ops& ops_;
   int64_t max_rows_;
   int64_t logits_rows_;
-  int frames_;
-  std::unique_ptr<Buffer> memory_;
-  // Byte offsets into memory_.
-  struct Plan {
-    size_t tokens, positions, bank_positions, x, normed, fused, q, k, v, lambda, gate, mixed, delta,
-        gate_up, hidden, logits, targets, nll;
-  } plan_{};
+  Pass pass_;
+  std::unique_ptr<Buffer> scores_;  // targets and their NLL
+  Tensor targets_, nll_;            // [max_rows] i32, f64
   std::vector<AttentionBlock> blocks_;
   std::vector<int32_t> host_tokens_;
   std::vector<int64_t> host_positions_;
   std::vector<int64_t> host_bank_positions_;
 };
+
+// Frames of the queries that a policy needs (PrepareHeadsParams::bank_positions).
+int query_frames(const Policy& policy);
 
 }  // namespace kvg

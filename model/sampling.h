@@ -12,4 +12,7 @@ namespace kvg {
 // or repeated generation makes the same choices. Throws Error when no logit is finite.
 int32_t sample_token(std::span<const float> logits, const Sampling& sampling, int64_t position);
 
+// The same Error when one of the tokens that operations chose is -1, their sign for it.
+void require_tokens(std::span<const int32_t> tokens);
+
 }  // namespace kvg

@@ -22,6 +22,7 @@ struct GenerateOptions {
   int64_t max_tokens = 32;
   Sampling sampling;
   bool stop_at_eos = true;
+  bool recorded = true;  // decode steps are recorded once and replayed (model/decode_batch.h)
   // Asked after each token with all tokens generated so far; true ends the generation.
   std::function<bool(std::span<const int32_t>)> stop;
 };

@@ -1,6 +1,7 @@
 #include "model/session.h"
 
 #include "base/memory.h"
+#include "model/decode_batch.h"
 #include "model/forward.h"
 #include "model/sampling.h"
 
@@ -34,7 +35,7 @@ struct Session::Engine {
         policy->bytes_per_layer(geometry, options.max_tokens).total() * geometry.layers;
     require_memory(
         "cache of " + std::to_string(options.max_tokens) + " tokens, method " + method.canonical(),
-        static_cast<uint64_t>(cache));
+        static_cast<uint64_t>(cache), ops.available_memory());
     forward = std::make_unique<Forward>(weights, *policy, ops,
                                         std::min(options.chunk, options.max_tokens));
   }
@@ -63,7 +64,11 @@ struct Session::Engine {
   }
 
   std::vector<double> logits_of(const Tensor& hidden, int64_t row) {
-    const Tensor logits = forward->logits(hidden, row, 1);
+    return read(forward->logits(hidden, row, 1));
+  }
+
+  // One row of logits, on the host.
+  std::vector<double> read(const Tensor& logits) {
     const auto n = static_cast<size_t>(logits.elements());
     if (logits.dtype == DType::f64) {
       std::vector<double> values(n);
@@ -74,6 +79,24 @@ struct Session::Engine {
     std::vector<float> values(n);
     ops.copy(values.data(), logits.data, logits.bytes());
     return {values.begin(), values.end()};
+  }
+
+  // Decoding of sequences that each have a token to take in. A batch has room for a limited number
+  // of steps, so that an early end does not find memory for the latest possible one.
+  std::unique_ptr<DecodeBatch> decode(std::vector<SequenceState*> states,
+                                      std::span<const int32_t> tokens, int64_t wanted,
+                                      const GenerateOptions& generate) {
+    constexpr int64_t kSteps = 1024;
+    int64_t steps = std::min(wanted, kSteps);
+    for (const SequenceState* state : states) {
+      check_context(state->length + 1);
+      steps = std::min(steps, options.max_tokens - state->length);
+    }
+    DecodeOptions decode;
+    decode.sampling = generate.sampling;
+    decode.recorded = generate.recorded;
+    return std::make_unique<DecodeBatch>(weights, *policy, ops, std::move(states), tokens, steps,
+                                         decode);
   }
 
   const Weights& weights;
@@ -133,13 +156,27 @@ class ModelSequence : public Sequence {
   std::vector<int32_t> generate(const GenerateOptions& options) override {
     KVG_CHECK(!logits_.empty(), "generate() needs a token to continue from");
     std::vector<int32_t> tokens;
+    std::unique_ptr<DecodeBatch> batch;
+    int64_t room = 0;
     while (std::ssize(tokens) < options.max_tokens) {
-      const int32_t token = choose(logits_, options.sampling, state_.length);
+      const int32_t token =
+          batch ? batch->newest()[0] : choose(logits_, options.sampling, state_.length);
       if (options.stop_at_eos && is_eos(engine_.weights.config, token)) break;
       tokens.push_back(token);
       if (options.stop && options.stop(tokens)) break;
-      if (std::ssize(tokens) < options.max_tokens) append({&token, 1});
+      const int64_t wanted = options.max_tokens - std::ssize(tokens);
+      if (wanted == 0) break;
+      if (room == 0) {
+        batch.reset();  // its buffers make room for the next one's
+        batch = engine_.decode({&state_}, {&token, 1}, wanted, options);
+        room = batch->max_steps();
+      }
+      logits_.clear();  // they are those of the batch now
+      batch->step();
+      batch->finish();
+      --room;
     }
+    if (batch) logits_ = engine_.read(batch->logits());
     return tokens;
   }
 
@@ -176,7 +213,76 @@ struct BatchMember {
   std::span<const int32_t> prompt;
   std::vector<int32_t> output;
   bool done = false;
+
+  // Takes the next token in, or ends at it.
+  void accept(int32_t token, const ModelConfig& config, const GenerateOptions& options) {
+    done = options.stop_at_eos && is_eos(config, token);
+    if (done) return;
+    output.push_back(token);
+    done = std::ssize(output) >= options.max_tokens || (options.stop && options.stop(output));
+  }
 };
+
+// Prompts in pieces, several to a call, until each member has its first token.
+void prefill(Session::Engine& engine, std::span<BatchMember> members,
+             const GenerateOptions& options) {
+  std::vector<SequenceInput> inputs;
+  std::vector<BatchMember*> fed;
+  while (true) {
+    inputs.clear();
+    fed.clear();
+    int64_t room = engine.forward->max_rows();
+    for (BatchMember& member : members) {
+      if (member.prompt.empty() || room == 0) continue;
+      const auto next =
+          member.prompt.first(std::min(member.prompt.size(), static_cast<size_t>(room)));
+      member.prompt = member.prompt.subspan(next.size());
+      room -= std::ssize(next);
+      inputs.push_back({&member.state, next});
+      fed.push_back(&member);
+    }
+    if (inputs.empty()) return;
+    const Tensor hidden = engine.forward->run(inputs);
+    int64_t row = 0;
+    for (size_t i = 0; i < fed.size(); ++i) {
+      row += std::ssize(inputs[i].tokens);
+      BatchMember& member = *fed[i];
+      if (!member.prompt.empty()) continue;
+      const int32_t token =
+          choose(engine.logits_of(hidden, row - 1), options.sampling, member.state.length);
+      member.accept(token, engine.weights.config, options);
+    }
+  }
+}
+
+// One token a step for all members; those that are done step along until half of the batch is.
+void decode(Session::Engine& engine, std::span<BatchMember> members,
+            const GenerateOptions& options) {
+  while (true) {
+    std::vector<BatchMember*> active;
+    std::vector<SequenceState*> states;
+    std::vector<int32_t> tokens;
+    for (BatchMember& member : members) {
+      if (member.done) continue;
+      active.push_back(&member);
+      states.push_back(&member.state);
+      tokens.push_back(member.output.back());
+    }
+    if (active.empty()) return;
+    const int64_t wanted = options.max_tokens - std::ssize(active.front()->output);
+    const auto batch = engine.decode(std::move(states), tokens, wanted, options);
+    for (size_t done = 0; 2 * done < active.size() && batch->steps() < batch->max_steps();) {
+      batch->step();
+      tokens = batch->newest();
+      done = 0;
+      for (size_t i = 0; i < active.size(); ++i) {
+        if (!active[i]->done) active[i]->accept(tokens[i], engine.weights.config, options);
+        done += active[i]->done ? 1 : 0;
+      }
+    }
+    batch->finish();
+  }
+}
 
 }  // namespace
 
@@ -205,44 +311,8 @@ std::vector<std::vector<int32_t>> Session::generate_batch(
     members[i].state = engine_->start();
     members[i].prompt = prompts[i];
   }
-  std::vector<SequenceInput> inputs;
-  std::vector<BatchMember*> fed;
-  while (true) {
-    // Every member still at work contributes the next piece of its prompt, or its last token.
-    inputs.clear();
-    fed.clear();
-    int64_t room = engine_->forward->max_rows();
-    for (BatchMember& member : members) {
-      if (member.done || room == 0) continue;
-      std::span<const int32_t> next = member.prompt;
-      if (next.empty()) {
-        next = std::span(member.output).last(1);
-      } else {
-        next = next.first(std::min(next.size(), static_cast<size_t>(room)));
-        member.prompt = member.prompt.subspan(next.size());
-      }
-      room -= std::ssize(next);
-      inputs.push_back({&member.state, next});
-      fed.push_back(&member);
-    }
-    if (inputs.empty()) break;
-    const Tensor hidden = engine_->forward->run(inputs);
-    int64_t row = 0;
-    for (size_t i = 0; i < fed.size(); ++i) {
-      row += std::ssize(inputs[i].tokens);
-      BatchMember& member = *fed[i];
-      if (!member.prompt.empty()) continue;
-      const int32_t token =
-          choose(engine_->logits_of(hidden, row - 1), options.sampling, member.state.length);
-      if (options.stop_at_eos && is_eos(engine_->weights.config, token)) {
-        member.done = true;
-        continue;
-      }
-      member.output.push_back(token);
-      member.done = std::ssize(member.output) >= options.max_tokens ||
-                    (options.stop && options.stop(member.output));
-    }
-  }
+  prefill(*engine_, members, options);
+  decode(*engine_, members, options);
   std::vector<std::vector<int32_t>> outputs;
   for (BatchMember& member : members) outputs.push_back(std::move(member.output));
   return outputs;

@@ -30,7 +30,7 @@ class Session : public Subject {
   std::string method() const override;
 
   // Greedy or sampled continuations of several prompts at once, as one ragged batch: prompts are
-  // prefilled in chunks, then every unfinished sequence advances by one token a call.
+  // prefilled in chunks, then every unfinished sequence advances by one token a step.
   std::vector<std::vector<int32_t>> generate_batch(const std::vector<std::vector<int32_t>>& prompts,
                                                    const GenerateOptions& options) const;
 

@@ -73,15 +73,16 @@ class Loader {
 
  private:
   void check_memory() const {
-    if (ops_.device() != Device::cpu) return;  // its allocate() knows what the device has
     const auto parameters = static_cast<uint64_t>(weights_.config.parameters());
     require_memory(fmt::format("weights of {} ({:.2f} G parameters as {})", weights_.config.name,
                                static_cast<double>(parameters) * 1e-9, dtype_name(ops_.weight())),
-                   parameters * dtype_size(ops_.weight()));
+                   parameters * dtype_size(ops_.weight()), ops_.available_memory());
   }
 
-  Tensor allocate(std::initializer_list<int64_t> shape) {
-    Tensor tensor(nullptr, ops_.weight(), ops_.device(), shape);
+  Tensor allocate(std::initializer_list<int64_t> shape) { return allocate(shape, ops_.weight()); }
+
+  Tensor allocate(std::initializer_list<int64_t> shape, DType type) {
+    Tensor tensor(nullptr, type, ops_.device(), shape);
     try {
       weights_.memory.push_back(ops_.allocate(tensor.bytes()));
     } catch (const Error& error) {
@@ -148,7 +149,10 @@ class Loader {
     LayerWeights layer;
     layer.attention_norm = load_part("input_layernorm.weight");
     load_fused(i, &layer);
-    if (config.coda) layer.theta = load_part("self_attn.theta");
+    if (config.coda) {
+      layer.theta = allocate({config.heads, config.head_dim / 2}, wide(ops_.activation()));
+      upload(layer_tensor(i, "self_attn.theta"), layer.theta);
+    }
     if (config.summary_eta) layer.summary_eta = load_summary_eta(i);
     if (config.head_norm) layer.head_norm = load_part("self_attn.head_norm.weight");
     layer.output = load_part("self_attn.o_proj.weight");

@@ -12,7 +12,7 @@ struct LayerWeights {
   Tensor attention_norm;  // [hidden]
   Tensor fused;           // [fused_width, hidden]: q, k, v, lambda, write gate
   Tensor fused_bias;      // [fused_width] or empty
-  Tensor theta;           // [H, head_dim/2] or empty
+  Tensor theta;           // [H, head_dim/2] wide, or empty
   Tensor summary_eta;     // [Hkv] rates in (0,1), sigmoid already applied; host f64, empty: none
   Tensor head_norm;       // [head_dim] or empty
   Tensor output;          // [hidden, H * head_dim]

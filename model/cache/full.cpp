@@ -38,6 +38,16 @@ class FullCache : public LayerCache {
   }
 
   void commit(Ops&) override {}
+
+  DecodeCache decode_cache(Ops& ops, int64_t end) override {
+    KVG_CHECK(end <= max_tokens_, "the sequence outgrows its cache");
+    reserve(ops, end);
+    DecodeCache cache;
+    cache.recent = slots_.store();
+    return cache;
+  }
+  void decoded(Ops&, int64_t length) override { length_ = length; }
+
   CacheBytes bytes() const override { return slots_.bytes(); }
 
   std::unique_ptr<LayerCache> clone(Ops& ops) const override {
@@ -76,6 +86,10 @@ class FullPolicy : public Policy {
                                          int64_t max_tokens) const override {
     SlotBuffer empty(ops, Codec::make(codec_, geometry.head_dim), geometry.kv_heads, 0);
     return std::make_unique<FullCache>(std::move(empty), layer, geometry.kv_heads, max_tokens);
+  }
+
+  DecodePlan decode_plan(const CacheGeometry& geometry) const override {
+    return plain_decode_plan(geometry);
   }
 
  private:

@@ -29,6 +29,18 @@ class LandmarkPolicy : public Policy {
                                            layer);
   }
 
+  DecodePlan decode_plan(const CacheGeometry& geometry) const override {
+    DecodePlan plan = plain_decode_plan(geometry);
+    plan.window = settings_.window;
+    plan.bank = DecodeBank::landmark;
+    plan.rules = settings_.rules;
+    plan.slow_dims = slow_dimensions(geometry.head_dim, geometry.half_split_rope, settings_.band);
+    // Calls of one token make room for it alone, which is a grid of single tokens.
+    plan.single = settings_.schedule == LandmarkSchedule::calls;
+    plan.block = plan.single ? 1 : settings_.block;
+    return plan;
+  }
+
  private:
   Method method_;
   LandmarkSettings settings_;

@@ -9,36 +9,32 @@ namespace kvg {
 
 namespace {
 
-// Hands out 64-byte aligned parts of one allocation; with a null base it only measures.
-class Placer {
- public:
-  explicit Placer(uint8_t* base) : base_(base) {}
+SlotStore place_store(Placer& placer, const Codec& k, const Codec& v, int kv_heads,
+                      int64_t capacity) {
+  SlotStore store;
+  store.k_codec = &k;
+  store.v_codec = &v;
+  store.capacity = capacity;
+  const int64_t slots = kv_heads * capacity;
+  store.k_codes = placer.take<uint8_t>(slots * k.code_bytes());
+  store.v_codes = placer.take<uint8_t>(slots * v.code_bytes());
+  store.k_scales = placer.take<uint16_t>(slots * k.scale_bytes() / 2);
+  store.v_scales = placer.take<uint16_t>(slots * v.scale_bytes() / 2);
+  return store;
+}
 
-  template <typename T>
-  T* take(int64_t elements) {
-    if (elements == 0) return nullptr;
-    uint8_t* at = base_ == nullptr ? nullptr : base_ + used_;
-    used_ += (static_cast<size_t>(elements) * sizeof(T) + 63) / 64 * 64;
-    return reinterpret_cast<T*>(at);
-  }
-  SlotStore store(const Codec& k, const Codec& v, int kv_heads, int64_t capacity) {
-    SlotStore store;
-    store.k_codec = &k;
-    store.v_codec = &v;
-    store.capacity = capacity;
-    const int64_t slots = kv_heads * capacity;
-    store.k_codes = take<uint8_t>(slots * k.code_bytes());
-    store.v_codes = take<uint8_t>(slots * v.code_bytes());
-    store.k_scales = take<uint16_t>(slots * k.scale_bytes() / 2);
-    store.v_scales = take<uint16_t>(slots * v.scale_bytes() / 2);
-    return store;
-  }
-  size_t used() const { return used_; }
-
- private:
-  uint8_t* base_;
-  size_t used_ = 0;
-};
+// The part of a bank that attention reads: all that a snapshot has.
+LandmarkBank place_readable(Placer& placer, const LandmarkShape& shape) {
+  const LandmarkSettings& settings = shape.settings;
+  LandmarkBank bank;
+  bank.exact = place_store(placer, *shape.exact, *shape.exact, shape.kv_heads, settings.exact);
+  bank.summary =
+      place_store(placer, *shape.summary_k, *shape.summary_v, shape.kv_heads, settings.summary);
+  bank.exact_valid = placer.take<uint8_t>(settings.exact);
+  bank.summary_valid = placer.take<uint8_t>(settings.summary);
+  if (settings.count_bias) bank.log_weight = placer.take<float>(settings.summary);
+  return bank;
+}
 
 int64_t unit_bytes(const LandmarkSettings& settings) {
   return settings.rules.bf16_arithmetic ? 2 : 4;
@@ -88,34 +84,36 @@ CacheBytes LandmarkShape::bank_bytes() const {
   return bytes;
 }
 
-LandmarkBanks::LandmarkBanks(Ops& ops, std::shared_ptr<const LandmarkShape> shape, Content content)
-    : shape_(std::move(shape)), content_(content) {
-  place(nullptr);
-  memory_ = ops.allocate(total_);
-  place(static_cast<uint8_t*>(memory_->data()));
+LandmarkBanks::LandmarkBanks(Ops& ops, std::shared_ptr<const LandmarkShape> shape)
+    : shape_(std::move(shape)) {
+  Placer measure(nullptr);
+  place(measure);
+  memory_ = ops.allocate(measure.used());
+  Placer placer(memory_->data());
+  place(placer);
 }
 
-void LandmarkBanks::place(uint8_t* base) {
+void LandmarkBanks::place(Placer& placer) {
   const LandmarkSettings& settings = shape_->settings;
   const int kv_heads = shape_->kv_heads;
-  Placer placer(base);
-  bank_.exact = placer.store(*shape_->exact, *shape_->exact, kv_heads, settings.exact);
-  bank_.summary = placer.store(*shape_->summary_k, *shape_->summary_v, kv_heads, settings.summary);
-  bank_.exact_valid = placer.take<uint8_t>(settings.exact);
-  bank_.summary_valid = placer.take<uint8_t>(settings.summary);
-  if (settings.count_bias) bank_.log_weight = placer.take<float>(settings.summary);
-  if (content_ == Content::state) {
-    if (settings.count_bias) bank_.counts = placer.take<float>(settings.summary);
-    bank_.stamps = placer.take<int64_t>(settings.exact);
-    if (settings.published_state) {
-      const auto band = static_cast<int64_t>(shape_->slow_dims.size());
-      const int64_t unit = unit_bytes(settings);
-      bank_.exact_unit = placer.take<uint8_t>(kv_heads * settings.exact * shape_->head_dim * unit);
-      bank_.summary_unit = placer.take<uint8_t>(kv_heads * settings.summary * band * unit);
-      ring_valid_ = placer.take<uint8_t>(settings.window);
-    }
-  }
-  total_ = placer.used();
+  bank_ = place_readable(placer, *shape_);
+  if (settings.count_bias) bank_.counts = placer.take<float>(settings.summary);
+  bank_.stamps = placer.take<int64_t>(settings.exact);
+  if (!settings.published_state) return;
+  const auto band = static_cast<int64_t>(shape_->slow_dims.size());
+  const int64_t unit = unit_bytes(settings);
+  bank_.exact_unit = placer.take<uint8_t>(kv_heads * settings.exact * shape_->head_dim * unit);
+  bank_.summary_unit = placer.take<uint8_t>(kv_heads * settings.summary * band * unit);
+  ring_valid_ = placer.take<uint8_t>(settings.window);
+}
+
+LandmarkSnapshots::LandmarkSnapshots(Ops& ops, const LandmarkShape& shape, int64_t count) {
+  if (count == 0) return;
+  Placer measure(nullptr);
+  (void)place_readable(measure, shape);
+  memory_ = ops.allocate(measure.used() * static_cast<size_t>(count));
+  Placer placer(memory_->data());
+  for (int64_t i = 0; i < count; ++i) banks_.push_back(place_readable(placer, shape));
 }
 
 void LandmarkBanks::initialize(Ops& ops, int layer) {
@@ -141,8 +139,8 @@ void LandmarkBanks::refresh_units(Ops& ops, int layer) {
 }
 
 LandmarkBanks LandmarkBanks::clone(Ops& ops) const {
-  LandmarkBanks copy(ops, shape_, content_);
-  ops.copy(copy.memory_->data(), memory_->data(), total_);
+  LandmarkBanks copy(ops, shape_);
+  ops.copy(copy.memory_->data(), memory_->data(), memory_->bytes());
   return copy;
 }
 

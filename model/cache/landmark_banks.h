@@ -4,6 +4,7 @@
 #include "model/cache/landmark_settings.h"
 #include "model/cache/policy.h"
 #include "model/cache/slots.h"
+#include "model/placer.h"
 
 #include <cstdint>
 #include <memory>
@@ -30,11 +31,10 @@ struct LandmarkShape {
   CacheBytes bank_bytes() const;
 };
 
-// Memory of one layer's banks, or of a snapshot of what attention reads of them.
+// Memory of one layer's banks.
 class LandmarkBanks {
  public:
-  enum class Content : uint8_t { state, snapshot };
-  LandmarkBanks(Ops& ops, std::shared_ptr<const LandmarkShape> shape, Content content);
+  LandmarkBanks(Ops& ops, std::shared_ptr<const LandmarkShape> shape);
 
   // Zeros, or noise where the settings say so.
   void initialize(Ops& ops, int layer);
@@ -46,15 +46,26 @@ class LandmarkBanks {
   LandmarkBanks clone(Ops& ops) const;
 
  private:
-  void place(uint8_t* base);
+  void place(Placer& placer);
   void fill_with_noise(Ops& ops, int layer);
 
   std::shared_ptr<const LandmarkShape> shape_;
-  Content content_;
-  size_t total_ = 0;
   std::unique_ptr<Buffer> memory_;
   LandmarkBank bank_;
   uint8_t* ring_valid_ = nullptr;
+};
+
+// Memory for what attention reads of a layer's banks at `count` times of a call, in one allocation.
+class LandmarkSnapshots {
+ public:
+  LandmarkSnapshots() = default;
+  LandmarkSnapshots(Ops& ops, const LandmarkShape& shape, int64_t count);
+  const LandmarkBank* bank(int64_t index) const { return &banks_[static_cast<size_t>(index)]; }
+  bool empty() const { return banks_.empty(); }
+
+ private:
+  std::unique_ptr<Buffer> memory_;
+  std::vector<LandmarkBank> banks_;
 };
 
 }  // namespace kvg

@@ -10,7 +10,7 @@ LandmarkLayer::LandmarkLayer(std::shared_ptr<const LandmarkShape> shape, int lay
 
 LandmarkLayer::LandmarkLayer(Ops& ops, std::shared_ptr<const LandmarkShape> shape, int layer)
     : LandmarkLayer(shape, layer, Ring(ops, shape->window, shape->kv_heads, shape->settings.window),
-                    LandmarkBanks(ops, shape, LandmarkBanks::Content::state)) {
+                    LandmarkBanks(ops, shape)) {
   banks_.initialize(ops, layer);
   gates_ = ops.allocate(static_cast<size_t>(settings().window) * sizeof(float));
 }
@@ -61,27 +61,33 @@ void LandmarkLayer::absorb_many(Ops& ops, const AbsorbInput& input,
 std::vector<const LandmarkBank*> LandmarkLayer::plan_snapshots(Ops& ops,
                                                                std::span<const LandmarkBlock> plan,
                                                                std::vector<LandmarkStep>* steps) {
-  std::vector<const LandmarkBank*> banks;
-  snapshots_.reserve(plan.size());
   const int64_t last = plan.back().visible;
+  const auto needs_snapshot = [&](size_t i) {
+    const int64_t visible = plan[i].visible;
+    const bool as_before = i > 0 && visible == plan[i - 1].visible;
+    return !as_before && visible < last && visible > 0;
+  };
+  int64_t count = 0;
+  for (size_t i = 0; i < plan.size(); ++i) count += needs_snapshot(i) ? 1 : 0;
+  snapshots_ = LandmarkSnapshots(ops, *shape_, count);
+
+  std::vector<const LandmarkBank*> banks;
   int64_t done = evicted_;
-  for (const LandmarkBlock& block : plan) {
-    const bool changes_later = block.visible < last;
-    const bool as_before = !banks.empty() && block.visible == done;
+  int64_t taken = 0;
+  for (size_t i = 0; i < plan.size(); ++i) {
     LandmarkStep step;
     step.begin = done - evicted_;
-    step.end = block.visible - evicted_;
-    if (as_before) {
-      banks.push_back(banks.back());
-    } else if (changes_later && block.visible > 0) {
-      snapshots_.emplace_back(ops, shape_, LandmarkBanks::Content::snapshot);
-      step.snapshot = &snapshots_.back().bank();
+    step.end = plan[i].visible - evicted_;
+    if (needs_snapshot(i)) {
+      step.snapshot = snapshots_.bank(taken++);
       banks.push_back(step.snapshot);
+    } else if (i > 0 && plan[i].visible == plan[i - 1].visible) {
+      banks.push_back(banks.back());
     } else {
       banks.push_back(&banks_.bank());
     }
     if (step.begin < step.end || step.snapshot != nullptr) steps->push_back(step);
-    done = block.visible;
+    done = plan[i].visible;
   }
   return banks;
 }
@@ -97,6 +103,7 @@ void LandmarkLayer::evict_to(Ops& ops, int64_t position, bool single) {
 // Reads what is evicted back as the window's codec has it, and gives it to the banks.
 void LandmarkLayer::evict(Ops& ops, std::span<const LandmarkStep> steps) {
   if (steps.empty()) return;
+  ops.phase(Phase::bank, layer_);
   const int64_t tokens = steps.back().end;
   const DType type = ops.activation();
   Tensor k(nullptr, type, ops.device(), {tokens, shape_->kv_heads, shape_->head_dim});
@@ -122,6 +129,7 @@ void LandmarkLayer::evict(Ops& ops, std::span<const LandmarkStep> steps) {
   params.steps = steps;
   ops.landmark(params);
   evicted_ += tokens;
+  ops.phase(Phase::rope, layer_);
 }
 
 // Gates of positions [evicted_, end): from the ring, or among the new ones.
@@ -158,8 +166,12 @@ void LandmarkLayer::keep_gates(Ops& ops, const Tensor& gate, int64_t first) {
 // The published mask of ring slots in use; nothing here needs it.
 void LandmarkLayer::mark_ring(Ops& ops, int64_t first, int64_t n) {
   if (banks_.ring_valid() == nullptr || first >= settings().window) return;
-  const std::vector<uint8_t> ones(static_cast<size_t>(std::min(n, settings().window - first)), 1);
-  ops.copy(banks_.ring_valid() + first, ones.data(), ones.size());
+  static const std::vector<uint8_t> ones(4096, 1);  // read after this returns, on a device
+  const int64_t end = std::min(first + n, settings().window);
+  for (int64_t at = first; at < end; at += std::ssize(ones)) {
+    ops.copy(banks_.ring_valid() + at, ones.data(),
+             static_cast<size_t>(std::min(end - at, std::ssize(ones))));
+  }
 }
 
 AttentionBlock LandmarkLayer::read_block(const AbsorbInput& input, const LandmarkBlock& block,
@@ -196,8 +208,24 @@ AttentionBlock LandmarkLayer::read_block(const AbsorbInput& input, const Landmar
 void LandmarkLayer::commit(Ops& ops) {
   evict_to(ops, landmark_evicted(settings(), ring_.end_position()), /*single=*/false);
   ring_.settle(ops);
-  snapshots_.clear();
+  snapshots_ = {};
   call_gates_.reset();
+}
+
+DecodeCache LandmarkLayer::decode_cache(Ops&, int64_t) {
+  DecodeCache cache;
+  cache.recent = ring_.store();
+  cache.landmark = banks_.bank();
+  cache.gates = static_cast<float*>(gates_->data());
+  cache.eta = shape_->eta.data();
+  return cache;
+}
+
+void LandmarkLayer::decoded(Ops& ops, int64_t length) {
+  const int64_t first = ring_.end_position();
+  ring_.written_to(length);
+  evicted_ = landmark_evicted(settings(), length);
+  mark_ring(ops, first, length - first);
 }
 
 CacheBytes LandmarkLayer::bytes() const {

@@ -18,6 +18,8 @@ class LandmarkLayer : public LayerCache {
 
   void absorb(Ops& ops, const AbsorbInput& input, std::vector<AttentionBlock>* blocks) override;
   void commit(Ops& ops) override;
+  DecodeCache decode_cache(Ops& ops, int64_t end) override;
+  void decoded(Ops& ops, int64_t length) override;
   CacheBytes bytes() const override;
   std::unique_ptr<LayerCache> clone(Ops& ops) const override;
 
@@ -48,7 +50,7 @@ class LandmarkLayer : public LayerCache {
   int64_t evicted_ = 0;            // tokens before this position have left the window
 
   // Of the call in flight.
-  std::vector<LandmarkBanks> snapshots_;
+  LandmarkSnapshots snapshots_;
   std::vector<double> eta_;             // [kv_heads]
   std::unique_ptr<Buffer> call_gates_;  // f32, of positions from call_gates_first_
   int64_t call_gates_first_ = 0;

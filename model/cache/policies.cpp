@@ -38,6 +38,15 @@ std::unique_ptr<Policy> make_policy(const Method& method) {
   return find_policy(method.retention.name).make(method);
 }
 
+DecodePlan plain_decode_plan(const CacheGeometry& geometry) {
+  DecodePlan plan;
+  plan.layers = geometry.layers;
+  plan.heads = geometry.heads;
+  plan.kv_heads = geometry.kv_heads;
+  plan.head_dim = geometry.head_dim;
+  return plan;
+}
+
 CacheBytes& CacheBytes::operator+=(const CacheBytes& other) {
   keys += other.keys;
   values += other.values;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "kernels/decode.h"
 #include "kernels/ops.h"
 #include "model/method.h"
 
@@ -39,7 +40,7 @@ struct CacheGeometry {
 struct AbsorbInput {
   Tensor k;     // [n, Hkv, head_dim], rotated at the tokens' positions
   Tensor v;     // [n, Hkv, head_dim]
-  Tensor gate;  // [n], 1 where the model has no write gate
+  Tensor gate;  // [n] wide, 1 where the model has no write gate
   int64_t first_position = 0;
   int64_t row_begin = 0;        // of the first token among the packed rows
   const double* eta = nullptr;  // [Hkv] learned summary rates, or null: the policy's default
@@ -55,6 +56,13 @@ class LayerCache {
   virtual void absorb(Ops& ops, const AbsorbInput& input, std::vector<AttentionBlock>* blocks) = 0;
   // Called once attention has read the blocks of the last absorb().
   virtual void commit(Ops& ops) = 0;
+
+  // Makes room for a sequence of up to `end` tokens, then says where everything is; the addresses
+  // hold until the next absorb() or decode_cache(). `eta` is the policy's default, if it has one.
+  virtual DecodeCache decode_cache(Ops& ops, int64_t end) = 0;
+  // Decode steps took tokens in (kernels/decode.h); the sequence now has `length` of them.
+  virtual void decoded(Ops& ops, int64_t length) = 0;
+
   // What is resident between calls. Scratch of a call in flight is not counted.
   virtual CacheBytes bytes() const = 0;
   virtual std::unique_ptr<LayerCache> clone(Ops& ops) const = 0;
@@ -75,7 +83,13 @@ class Policy {
   // Position of the query at `position` in the frame in which the bank is read (StreamingLLM's
   // in-cache positions), or -1 when there is only one frame.
   virtual int64_t bank_position(int64_t /*position*/) const { return -1; }
+  // The same rules for decode steps, one token at a time: what is kept, and the geometry; the
+  // batch, its longest sequence and the streams of attention are the caller's.
+  virtual DecodePlan decode_plan(const CacheGeometry& geometry) const = 0;
 };
+
+// A plan that has the geometry and keeps everything.
+DecodePlan plain_decode_plan(const CacheGeometry& geometry);
 
 // One row of the table of policies (model/cache/policies.cpp).
 struct PolicyEntry {

@@ -1,6 +1,6 @@
 #include "model/cache/random.h"
 
-#include "base/random.h"
+#include "kernels/decode.h"
 #include "model/cache/grid.h"
 #include "model/cache/ring.h"
 
@@ -16,20 +16,24 @@ struct RandomShape {
   uint64_t seed = 0;
 };
 
-// One token on its way from the window's codec to the bank's, in the set's own type.
+constexpr int64_t kRun = 64;  // tokens moved at a time
+
+// Tokens on their way from the window's codec to the bank's, in the set's own type.
 class TokenScratch {
  public:
-  TokenScratch(Ops& ops, int kv_heads, int head_dim)
-      : memory_(ops.allocate(2 * dtype_size(ops.activation()) * static_cast<size_t>(kv_heads) *
-                             static_cast<size_t>(head_dim))) {
-    auto* base = static_cast<uint8_t*>(memory_->data());
-    k_ = Tensor(base, ops.activation(), ops.device(), {1, kv_heads, head_dim});
-    v_ = Tensor(base + k_.bytes(), ops.activation(), ops.device(), {1, kv_heads, head_dim});
+  TokenScratch(Ops& ops, int kv_heads, int head_dim) {
+    k_ = Tensor(nullptr, ops.activation(), ops.device(), {kRun, kv_heads, head_dim});
+    memory_ = ops.allocate(2 * k_.bytes());
+    v_ = k_;
+    k_.data = memory_->data();
+    v_.data = static_cast<uint8_t*>(memory_->data()) + k_.bytes();
   }
   void move(Ops& ops, int layer, const SlotStore& from, int64_t from_slot, const SlotStore& to,
-            int64_t to_slot) const {
-    ops.load({k_, v_, layer, from, from_slot});
-    ops.store({k_, v_, layer, to, to_slot});
+            int64_t to_slot, int64_t count) const {
+    const Tensor k = k_.rows(0, count);
+    const Tensor v = v_.rows(0, count);
+    ops.load({k, v, layer, from, from_slot});
+    ops.store({k, v, layer, to, to_slot});
   }
 
  private:
@@ -54,6 +58,7 @@ class RandomCache : public LayerCache {
     const int64_t end = first + n;
     evict_before(ops, shape_.grid.begin(first));
     const AttentionGroup recent = ring_.append(ops, layer_, input.k, input.v, first);
+    snapshots_ = make_snapshots(ops, first, end);
     for (int64_t t = first; t < end;) {
       const int64_t next = std::min(end, shape_.grid.segment_end(t));
       evict_before(ops, shape_.grid.begin(t));
@@ -67,7 +72,18 @@ class RandomCache : public LayerCache {
 
   void commit(Ops& ops) override {
     ring_.settle(ops);
-    snapshots_.clear();
+    snapshots_ = {};
+  }
+
+  DecodeCache decode_cache(Ops&, int64_t) override {
+    DecodeCache cache;
+    cache.recent = ring_.store();
+    cache.random = bank_.store();
+    return cache;
+  }
+  void decoded(Ops&, int64_t length) override {
+    ring_.written_to(length);
+    if (length > 0) evicted_ = shape_.grid.begin(length - 1);
   }
 
   CacheBytes bytes() const override {
@@ -85,21 +101,42 @@ class RandomCache : public LayerCache {
 
  private:
   void evict_before(Ops& ops, int64_t position) {
-    for (; evicted_ < position; ++evicted_) {
-      int64_t slot = evicted_;
+    if (evicted_ >= position) return;
+    ops.phase(Phase::bank, layer_);
+    while (evicted_ < position) {
+      const int64_t slot = slot_of(evicted_);
       if (slot >= shape_.bank) {
-        Random random(mix_seed({shape_.seed, name_seed("random policy"),
-                                static_cast<uint64_t>(layer_), static_cast<uint64_t>(evicted_)}));
-        slot = static_cast<int64_t>(random.below(static_cast<uint64_t>(evicted_) + 1));
+        ++evicted_;
+        continue;
       }
-      if (slot >= shape_.bank) continue;
+      // Until the bank is full, tokens go into slots that follow each other: one move.
+      int64_t run = 1;
+      while (run < kRun && evicted_ + run < position && slot_of(evicted_ + run) == slot + run) {
+        ++run;
+      }
       const int64_t from = ring_.slot_of(evicted_);
       if (bank_.codec()->spec() == ring_.buffer().codec()->spec()) {
-        bank_.copy_slots(ops, ring_.buffer(), from, slot, 1);
+        bank_.copy_slots(ops, ring_.buffer(), from, slot, run);
       } else {
-        scratch_.move(ops, layer_, ring_.buffer().store(), from, bank_.store(), slot);
+        scratch_.move(ops, layer_, ring_.buffer().store(), from, bank_.store(), slot, run);
       }
+      evicted_ += run;
     }
+    ops.phase(Phase::rope, layer_);
+  }
+
+  // Slot of the bank for the token of a position; one that the bank does not have: it is dropped.
+  int64_t slot_of(int64_t position) const {
+    return random_bank_slot(shape_.seed, layer_, position, shape_.bank);
+  }
+
+  // As many as blocks of the call [first, end) may ask for.
+  SlotBuffer::Snapshots make_snapshots(Ops& ops, int64_t first, int64_t end) const {
+    int64_t count = 0;
+    for (int64_t t = shape_.grid.segment_end(first); t < end; t = shape_.grid.segment_end(t)) {
+      ++count;
+    }
+    return count == 0 ? SlotBuffer::Snapshots() : SlotBuffer::Snapshots(ops, bank_, count);
   }
 
   void add_bank(Ops& ops, bool changes_later, AttentionBlock* block) {
@@ -107,8 +144,7 @@ class RandomCache : public LayerCache {
     group.count = std::min(evicted_, shape_.bank);
     if (group.count == 0) return;
     if (changes_later) {
-      snapshots_.push_back(bank_.clone(ops));
-      group.store = snapshots_.back().store();
+      group.store = snapshots_.take(ops, bank_);
     } else {
       group.store = bank_.store();
     }
@@ -128,7 +164,7 @@ class RandomCache : public LayerCache {
   SlotBuffer bank_;
   Ring ring_;
   TokenScratch scratch_;
-  std::vector<SlotBuffer> snapshots_;
+  SlotBuffer::Snapshots snapshots_;
   CacheGeometry geometry_;
   int layer_;
   RandomShape shape_;
@@ -158,6 +194,15 @@ class RandomPolicy : public Policy {
               shape_.grid.window);
     return std::make_unique<RandomCache>(ops, std::move(bank), std::move(ring), geometry, layer,
                                          shape_);
+  }
+
+  DecodePlan decode_plan(const CacheGeometry& geometry) const override {
+    DecodePlan plan = plain_decode_plan(geometry);
+    plan.window = shape_.grid.window;
+    plan.block = shape_.grid.block;
+    plan.bank = DecodeBank::random;
+    plan.seed = shape_.seed;
+    return plan;
   }
 
  private:

@@ -56,6 +56,11 @@ void Ring::settle(Ops& ops) {
   scratch_in_use_ = false;
 }
 
+void Ring::written_to(int64_t end) {
+  KVG_CHECK(!scratch_in_use_ && end >= end_, "a ring only moves on, between calls");
+  end_ = end;
+}
+
 int64_t Ring::slot_of(int64_t position) const {
   return scratch_in_use_ ? position - scratch_first_ : ring_slot(position);
 }

@@ -30,6 +30,10 @@ class Ring {
   int64_t slot_of(int64_t position) const;
 
   int64_t end_position() const { return end_; }
+  // For decode steps, which write the ring's slots themselves: where they are, and the position
+  // after the newest token, once they are done.
+  SlotStore store() const { return ring_.store(); }
+  void written_to(int64_t end);
   CacheBytes bytes() const { return ring_.bytes(); }
   Ring clone(Ops& ops) const;
 

@@ -28,10 +28,16 @@ SlotBuffer::SlotBuffer(Ops& ops, SharedCodec codec, int kv_heads, int64_t capaci
   memory_ = ops.allocate(layout_of(*codec_, kv_heads, capacity).total);
 }
 
+size_t SlotBuffer::allocated() const { return layout_of(*codec_, kv_heads_, capacity_).total; }
+
 SlotStore SlotBuffer::store() const {
   KVG_CHECK(codec_ != nullptr, "an empty slot buffer has no store");
+  return store_at(memory_->data());
+}
+
+SlotStore SlotBuffer::store_at(void* memory) const {
   const Layout layout = layout_of(*codec_, kv_heads_, capacity_);
-  auto* base = static_cast<uint8_t*>(memory_->data());
+  auto* base = static_cast<uint8_t*>(memory);
   SlotStore store;
   store.k_codec = codec_.get();
   store.v_codec = codec_.get();
@@ -52,8 +58,19 @@ void SlotBuffer::copy_slots(Ops& ops, const SlotBuffer& from, int64_t from_slot,
 
 SlotBuffer SlotBuffer::clone(Ops& ops) const {
   SlotBuffer copy(ops, codec_, kv_heads_, capacity_);
-  ops.copy(copy.memory_->data(), memory_->data(), layout_of(*codec_, kv_heads_, capacity_).total);
+  ops.copy(copy.memory_->data(), memory_->data(), allocated());
   return copy;
+}
+
+SlotBuffer::Snapshots::Snapshots(Ops& ops, const SlotBuffer& of, int64_t count)
+    : memory_(ops.allocate(of.allocated() * static_cast<size_t>(count))) {}
+
+SlotStore SlotBuffer::Snapshots::take(Ops& ops, const SlotBuffer& of) {
+  KVG_CHECK(memory_ != nullptr && used_ + of.allocated() <= memory_->bytes(), "snapshots planned");
+  void* at = static_cast<uint8_t*>(memory_->data()) + used_;
+  ops.copy(at, of.memory_->data(), of.allocated());
+  used_ += of.allocated();
+  return of.store_at(at);
 }
 
 CacheBytes SlotBuffer::bytes_for(const Codec& codec, int kv_heads, int64_t capacity) {

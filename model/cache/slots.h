@@ -29,9 +29,24 @@ class SlotBuffer {
                   int64_t count);
   SlotBuffer clone(Ops& ops) const;
 
+  // Copies of this buffer as it is now, `count` of them at most, in one allocation.
+  class Snapshots {
+   public:
+    Snapshots() = default;
+    Snapshots(Ops& ops, const SlotBuffer& of, int64_t count);
+    SlotStore take(Ops& ops, const SlotBuffer& of);
+
+   private:
+    std::unique_ptr<Buffer> memory_;
+    size_t used_ = 0;
+  };
+
   static CacheBytes bytes_for(const Codec& codec, int kv_heads, int64_t capacity);
 
  private:
+  SlotStore store_at(void* memory) const;
+  size_t allocated() const;
+
   SharedCodec codec_;
   int kv_heads_ = 0;
   int64_t capacity_ = 0;

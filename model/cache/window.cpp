@@ -47,6 +47,14 @@ class WindowCache : public LayerCache {
 
   void commit(Ops& ops) override { ring_.settle(ops); }
 
+  DecodeCache decode_cache(Ops&, int64_t) override {
+    DecodeCache cache;
+    cache.recent = ring_.store();
+    if (shape_.sinks > 0) cache.sinks = sinks_.store();
+    return cache;
+  }
+  void decoded(Ops&, int64_t length) override { ring_.written_to(std::max(shape_.sinks, length)); }
+
   CacheBytes bytes() const override {
     CacheBytes bytes = ring_.bytes();
     if (shape_.sinks > 0) bytes += sinks_.bytes();
@@ -93,10 +101,20 @@ class WindowPolicy : public Policy {
   }
 
   int64_t bank_position(int64_t position) const override {
-    return shape_.sinks > 0 ? std::min(position, shape_.sinks + shape_.window - 1) : -1;
+    return shape_.sinks > 0 ? std::min(position, bank_limit()) : -1;
+  }
+
+  DecodePlan decode_plan(const CacheGeometry& geometry) const override {
+    DecodePlan plan = plain_decode_plan(geometry);
+    plan.sinks = shape_.sinks;
+    plan.window = shape_.window;
+    if (shape_.sinks > 0) plan.bank_limit = bank_limit();
+    return plan;
   }
 
  private:
+  int64_t bank_limit() const { return shape_.sinks + shape_.window - 1; }
+
   CodecSpec window_codec_;
   CodecSpec bank_codec_;
   WindowShape shape_;

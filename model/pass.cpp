@@ -1,0 +1,125 @@
+#include "model/pass.h"
+
+#include "model/placer.h"
+
+#include <cmath>
+
+namespace kvg {
+
+Pass::Pass(const Weights& weights, Ops& ops, int frames, int64_t max_rows, int64_t logits_rows)
+    : weights_(weights), ops_(ops), frames_(frames) {
+  KVG_CHECK(max_rows > 0 && logits_rows > 0, "a pass needs rows");
+  size_t total = 0;
+  (void)place(nullptr, max_rows, logits_rows, &total);
+  memory_ = ops.allocate(total);
+  tensors_ = place(memory_->data(), max_rows, logits_rows, &total);
+}
+
+Pass::Tensors Pass::place(void* base, int64_t max_rows, int64_t logits_rows, size_t* total) const {
+  const ModelConfig& config = weights_.config;
+  const DType type = ops_.activation();
+  Placer placer(base);
+  const auto take = [&](DType dtype, std::initializer_list<int64_t> shape) {
+    return placer.tensor(ops_, dtype, shape);
+  };
+  Tensors t;
+  t.tokens = take(DType::i32, {max_rows});
+  t.positions = take(DType::i64, {max_rows});
+  if (frames_ == 2) t.bank_positions = take(DType::i64, {max_rows});
+  t.x = take(type, {max_rows, config.hidden});
+  t.normed = take(type, {max_rows, config.hidden});
+  t.fused = take(type, {max_rows, config.fused_width()});
+  t.q = take(type, {frames_ * max_rows, config.streams(), config.heads, config.head_dim});
+  t.k = take(type, {max_rows, config.kv_heads, config.head_dim});
+  t.v = take(type, {max_rows, config.kv_heads, config.head_dim});
+  if (config.coda) t.lambda = take(wide(type), {max_rows, config.heads});
+  t.gate = take(wide(type), {max_rows});
+  t.mixed = take(type, {max_rows, config.heads, config.head_dim});
+  t.delta = take(type, {max_rows, config.hidden});
+  t.gate_up = take(type, {max_rows, 2 * config.ffn});
+  t.hidden = take(type, {max_rows, config.ffn});
+  t.logits = take(wide(type), {logits_rows, config.vocab});
+  *total = placer.used();
+  return t;
+}
+
+Tensor Pass::run(int64_t rows, const Attend& attend) {
+  const ModelConfig& config = weights_.config;
+  const Tensor x = tensors_.x.rows(0, rows);
+  const Tensor normed = tensors_.normed.rows(0, rows);
+  const Tensor delta = tensors_.delta.rows(0, rows);
+  ops_.phase(Phase::embed, -1);
+  ops_.embed({tokens(rows), weights_.embedding, x});
+  for (int l = 0; l < static_cast<int>(config.layers); ++l) {
+    const LayerWeights& layer = weights_.layers[static_cast<size_t>(l)];
+    ops_.phase(Phase::qkv, l);
+    // The residual of the previous layer's feed-forward is added where the next norm reads it.
+    ops_.rms_norm({x, l == 0 ? Tensor() : delta, layer.attention_norm, config.rms_eps, normed});
+    attend(l, project(layer, l, rows));
+    ops_.phase(Phase::output, l);
+    Tensor mixed = tensors_.mixed.rows(0, rows);
+    mixed.rank = 2;
+    mixed.shape = {rows, config.q_width(), 0, 0};
+    ops_.linear({mixed, layer.output, layer.output_bias, delta});
+    ops_.phase(Phase::mlp, l);
+    ops_.rms_norm({x, delta, layer.ffn_norm, config.rms_eps, normed});
+    feed_forward(layer, rows);
+  }
+  ops_.phase(Phase::head, -1);
+  ops_.rms_norm({x, delta, weights_.final_norm, config.rms_eps, normed});
+  return normed;
+}
+
+HeadTensors Pass::project(const LayerWeights& layer, int index, int64_t rows) {
+  const ModelConfig& config = weights_.config;
+  const Tensor fused = tensors_.fused.rows(0, rows);
+  ops_.linear({tensors_.normed.rows(0, rows), layer.fused, layer.fused_bias, fused});
+
+  ops_.phase(Phase::rope, index);
+  HeadTensors heads;
+  heads.q = tensors_.q.rows(0, frames_ * rows);
+  heads.k = tensors_.k.rows(0, rows);
+  heads.v = tensors_.v.rows(0, rows);
+  heads.gate = tensors_.gate.rows(0, rows);
+  if (config.coda) heads.lambda = tensors_.lambda.rows(0, rows);
+  heads.out = tensors_.mixed.rows(0, rows);
+  PrepareHeadsParams params;
+  params.fused = fused;
+  params.positions = positions(rows);
+  params.bank_positions = bank_positions(rows);
+  params.rope = config.rope;
+  params.heads = config.heads;
+  params.kv_heads = config.kv_heads;
+  params.head_dim = config.head_dim;
+  params.theta = layer.theta;
+  params.lambda_column = config.lambda_column();
+  params.gate_column = config.gate_column();
+  params.q = heads.q;
+  params.k = heads.k;
+  params.v = heads.v;
+  params.lambda = heads.lambda;
+  params.gate = heads.gate;
+  ops_.prepare_heads(params);
+  return heads;
+}
+
+void Pass::feed_forward(const LayerWeights& layer, int64_t rows) {
+  const Tensor gate_up = tensors_.gate_up.rows(0, rows);
+  const Tensor hidden = tensors_.hidden.rows(0, rows);
+  ops_.linear({tensors_.normed.rows(0, rows), layer.gate_up, Tensor(), gate_up});
+  ops_.swiglu({gate_up, hidden});
+  ops_.linear({hidden, layer.down, Tensor(), tensors_.delta.rows(0, rows)});
+}
+
+Tensor Pass::logits(const Tensor& hidden) {
+  const Tensor out = tensors_.logits.rows(0, hidden.size(0));
+  ops_.phase(Phase::head, -1);
+  ops_.linear({hidden, weights_.head, Tensor(), out});
+  return out;
+}
+
+double Pass::attention_scale() const {
+  return 1.0 / std::sqrt(static_cast<double>(weights_.config.head_dim));
+}
+
+}  // namespace kvg
