@@ -5,8 +5,13 @@
 #include "kernels/decode.h"
 
 #include <cstdint>
+#include <memory>
+#include <vector>
 
 namespace kvg::cuda {
+
+enum class DecodeGroup : uint8_t;  // kernels/cuda/attention/decode_slots.h
+struct DecodeAttentionLaunch;
 
 // A LandmarkBank as kernels see it.
 struct DeviceLandmarkBank {
@@ -65,8 +70,15 @@ class CudaDecodeState : public DecodeState {
   const DeviceDecodeCache* device_caches() const;  // [layers][sequences], on the device
   // Partial results of split attention; sized at construction by the kernel's own rule.
   void* attention_workspace() const;
+  // What attention launches have in common (kernels/cuda/attention/decode.h).
+  const DecodeAttentionLaunch& attention_launch() const;
+  // Of one slot of one KV head, K and V with scales.
+  int64_t slot_bytes(DecodeGroup group) const;
 
  private:
+  void upload_caches(CudaContext& context);
+  void prepare_attention(CudaContext& context);
+
   DeviceDecodePlan device_plan_;
   struct Memory;
   std::unique_ptr<Memory> memory_;

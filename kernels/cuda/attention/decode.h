@@ -1,0 +1,73 @@
+#pragma once
+
+#include "kernels/cuda/attention/decode_slots.h"
+#include "kernels/cuda/decode_state.h"
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include <cuda_runtime_api.h>
+
+// One new token of every sequence against all slots that it may read (kernels/decode.h): stores the
+// token, then out = o_0 - lambda o_1 and the head norm.
+//
+// A block has the queries of one KV head (heads of its group x streams, at most 16: `chunks` blocks
+// share a KV head with more) and one split of the slots. Queries are the n = 8 of mma.m16n8k16:
+// logits^T = K q^T, out^T = V^T p^T. The last block of a KV head to finish adds the splits up, in
+// their order.
+namespace kvg::cuda {
+
+// How the slots of a KV head are spread over blocks; fixed for the life of a DecodeState.
+struct DecodeGrid {
+  int32_t queries = 0;  // rows of a block: 8 or 16
+  int32_t chunks = 0;   // blocks that share a KV head's slots
+  int32_t splits = 0;   // at most
+};
+
+// As many splits as fill the GPU when all sequences have grown to max_tokens.
+DecodeGrid decode_grid(const DeviceDecodePlan& plan, const DecodeSlots& slots, int multiprocessors);
+
+// Partial results between the blocks of a launch; the counters are zero before and after it.
+struct DecodeWorkspace {
+  float* sums = nullptr;   // [sequences, kv_heads * chunks, splits, queries, head_dim]
+  float* stats = nullptr;  // [sequences, kv_heads * chunks, splits, queries, 2]: max (log2), sum
+  unsigned* counters = nullptr;  // [sequences, kv_heads * chunks]
+};
+size_t decode_workspace_bytes(const DeviceDecodePlan& plan, const DecodeGrid& grid);
+DecodeWorkspace decode_workspace(const DeviceDecodePlan& plan, const DecodeGrid& grid,
+                                 void* memory);
+
+struct DecodeAttentionLaunch {
+  const DeviceDecodeCache* caches = nullptr;  // [sequences] of this layer
+  DecodeSlots slots;
+  DecodeGrid grid;
+  DecodeWorkspace workspace;
+  int32_t sequences = 0, heads = 0, kv_heads = 0, head_dim = 0, streams = 1, frames = 1;
+  int32_t layer = 0;
+  const int64_t* positions = nullptr;  // [sequences]
+  const void* q = nullptr;             // [frames * sequences, streams, heads, head_dim] bf16
+  const void* k = nullptr;             // [sequences, kv_heads, head_dim] bf16
+  const void* v = nullptr;             // [sequences, kv_heads, head_dim] bf16
+  const float* gate = nullptr;         // [sequences], with a landmark bank
+  const float* lambda = nullptr;       // [sequences, heads], two streams
+  const void* head_norm = nullptr;     // [head_dim] bf16 or null
+  float head_norm_eps = 1e-6f;
+  float scale = 0;
+  void* out = nullptr;  // [sequences, heads, head_dim] bf16
+};
+
+// What kernels/decode.h asks for, as a launch on a CudaDecodeState.
+DecodeAttentionLaunch decode_attention_launch(const DecodeAttentionParams& params);
+
+// head_dim 64 or 128, streams 1 or 2. Any number of splits from decode_group_count() to
+// params.grid's serves, although with other rounding.
+cudaError_t launch(const DecodeAttentionLaunch& params, cudaStream_t stream);
+
+// What one sequence at `position` must move: every readable slot once, queries, new token, output;
+// `slot_bytes`: of one slot of one KV head, K and V with scales, by DecodeGroup.
+int64_t decode_bytes(const DecodeAttentionLaunch& params, std::span<const int64_t> slot_bytes,
+                     int64_t position);
+int64_t decode_flops(const DecodeAttentionLaunch& params, int64_t position);
+
+}  // namespace kvg::cuda

@@ -1,0 +1,79 @@
+#include "kernels/cuda/attention/decode.h"
+
+#include <algorithm>
+
+namespace kvg::cuda {
+
+namespace {
+
+// Blocks that a multiprocessor of Hopper holds at once (their shared memory decides).
+constexpr int64_t kResident = 2;
+// With more blocks than fit at once, the last ones to run should be few beside the others ...
+constexpr int64_t kWaves = 4;
+// ... but a block should also read much more than it takes to start and to hand in its sums.
+constexpr int64_t kLeastTiles = 16;
+
+int64_t round_up(int64_t bytes) { return (bytes + 255) / 256 * 256; }
+
+int64_t workspace_rows(const DeviceDecodePlan& plan, const DecodeGrid& grid) {
+  return plan.sequences * plan.kv_heads * grid.chunks * grid.splits * grid.queries;
+}
+
+}  // namespace
+
+DecodeGrid decode_grid(const DeviceDecodePlan& plan, const DecodeSlots& slots,
+                       int multiprocessors) {
+  const int32_t queries = plan.heads / plan.kv_heads * plan.streams;
+  DecodeGrid grid;
+  grid.queries = queries <= 8 ? 8 : 16;
+  grid.chunks = (queries + grid.queries - 1) / grid.queries;
+  const DecodeCounts counts = decode_counts(slots, static_cast<int32_t>(plan.max_tokens - 1));
+  int64_t tiles = 0;
+  for (const int32_t count : counts.of) tiles += decode_tiles(count);
+  const int64_t at_once = kResident * multiprocessors;
+  const int64_t heads = plan.sequences * plan.kv_heads * grid.chunks;
+  int64_t splits = std::min(tiles, at_once / heads);
+  if (splits < 2) {
+    splits = std::min((kWaves * at_once + heads - 1) / heads, tiles / kLeastTiles);
+  }
+  grid.splits = static_cast<int32_t>(std::max<int64_t>(splits, decode_group_count(slots)));
+  return grid;
+}
+
+size_t decode_workspace_bytes(const DeviceDecodePlan& plan, const DecodeGrid& grid) {
+  const int64_t rows = workspace_rows(plan, grid);
+  const int64_t counters = plan.sequences * plan.kv_heads * grid.chunks;
+  return static_cast<size_t>(round_up(4 * counters) + round_up(8 * rows) +
+                             4 * rows * plan.head_dim);
+}
+
+DecodeWorkspace decode_workspace(const DeviceDecodePlan& plan, const DecodeGrid& grid,
+                                 void* memory) {
+  const int64_t rows = workspace_rows(plan, grid);
+  auto* bytes = static_cast<uint8_t*>(memory);
+  DecodeWorkspace workspace;
+  workspace.counters = reinterpret_cast<unsigned*>(bytes);
+  bytes += round_up(4 * plan.sequences * plan.kv_heads * grid.chunks);
+  workspace.stats = reinterpret_cast<float*>(bytes);
+  bytes += round_up(8 * rows);
+  workspace.sums = reinterpret_cast<float*>(bytes);
+  return workspace;
+}
+
+int64_t decode_bytes(const DecodeAttentionLaunch& p, std::span<const int64_t> slot_bytes,
+                     int64_t position) {
+  const DecodeCounts counts = decode_counts(p.slots, static_cast<int32_t>(position));
+  // The new token is read as a row of K and V; its slot is written instead of read.
+  int64_t bytes = p.kv_heads * 4 * p.head_dim;
+  for (size_t g = 0; g < kDecodeGroups; ++g) bytes += p.kv_heads * slot_bytes[g] * counts.of[g];
+  return bytes + 2 * (p.streams * p.frames + 1) * int64_t{p.heads} * p.head_dim;
+}
+
+int64_t decode_flops(const DecodeAttentionLaunch& p, int64_t position) {
+  const DecodeCounts counts = decode_counts(p.slots, static_cast<int32_t>(position));
+  int64_t slots = 0;
+  for (const int32_t count : counts.of) slots += count;
+  return 4 * p.streams * int64_t{p.heads} * p.head_dim * slots;
+}
+
+}  // namespace kvg::cuda
