@@ -22,7 +22,7 @@ struct Options {
   std::string prompt_file;
   int64_t max_tokens = 128;
   int64_t context = 4096;
-  int64_t chunk = 512;
+  int64_t chunk = 0;
   Sampling sampling;
 };
 
@@ -53,7 +53,7 @@ void run(const Options& options) {
   if (prompt.empty()) throw Error("generate", "prompt", "nothing", "a prompt");
 
   const Session session(model.weights, *model.ops, Method::parse(options.method),
-                        {options.chunk, options.context});
+                        {chunk_or_default(options.chunk, *model.ops), options.context});
   const auto sequence = session.start();
   using Clock = std::chrono::steady_clock;
   const auto seconds = [](Clock::time_point a, Clock::time_point b) {
@@ -96,8 +96,8 @@ void add_generate(CLI::App& app, int&) {
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 30));
   option(command, "--context", options->context, "longest sequence, prompt included")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 40));
-  option(command, "--chunk", options->chunk, "prompt tokens a call")
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 20));
+  option(command, "--chunk", options->chunk, "prompt tokens a call; 0: 512, on a GPU 4096")
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 20));
   option(command, "--temperature", options->sampling.temperature, "0 is greedy")
       ->check(CLI::Range(0.0, 100.0));
   option(command, "--top-p", options->sampling.top_p, "nucleus sampling")

@@ -2,14 +2,20 @@
 
 #include "cli/options.h"
 
+#ifdef KVG_WITH_CUDA
+#include "kernels/cuda/cuda_ops.h"
+#include "kernels/cuda/device.h"
+#endif
+
 namespace kvg::cli {
 
 CLI::Option* add_model_options(CLI::App& app, ModelOptions& options) {
   CLI::Option* model = option(app, "--model", options.model,
                               "folder, llama2.c file, zoo model or preset (see ls models)");
   option(app, "--model-seed", options.model_seed, "of a preset's random weights");
-  option(app, "--ops", options.ops, "set of operations: cpu (fp32) or reference (double)")
-      ->check(CLI::IsMember({"cpu", "reference"}));
+  option(app, "--ops", options.ops,
+         "set of operations: cpu (fp32), reference (double), cuda (bf16); auto: the fastest here")
+      ->check(CLI::IsMember({"auto", "cpu", "reference", "cuda"}));
   option(app, "--threads", options.threads, "of the cpu operations; 0: all cores")
       ->check(CLI::Range(0, 1024));
   option(app, "--rope-base", options.rope_base, "overrides the checkpoint's; 0: keep")
@@ -19,7 +25,28 @@ CLI::Option* add_model_options(CLI::App& app, ModelOptions& options) {
 }
 
 std::unique_ptr<Ops> make_ops(const std::string& name, int threads) {
-  return name == "reference" ? make_reference_ops() : make_cpu_ops(threads);
+  if (name == "reference") return make_reference_ops();
+  if (name == "cpu") return make_cpu_ops(threads);
+#ifdef KVG_WITH_CUDA
+  return make_cuda_ops();
+#else
+  throw Error("--ops", "", "'" + name + "'", "cpu or reference (this program has no CUDA)");
+#endif
+}
+
+std::string best_ops(const ModelConfig& config) {
+#ifdef KVG_WITH_CUDA
+  const bool fits = config.head_dim == 64 || config.head_dim == 128;
+  if (fits && !cuda::devices().empty()) return "cuda";
+#else
+  (void)config;
+#endif
+  return "cpu";
+}
+
+int64_t chunk_or_default(int64_t chunk, const Ops& ops) {
+  if (chunk > 0) return chunk;
+  return ops.device() == Device::cpu ? 512 : 4096;
 }
 
 LoadedModel load_model(const ModelOptions& options) {
@@ -28,7 +55,9 @@ LoadedModel load_model(const ModelOptions& options) {
   if (const auto path = model.checkpoint->tokenizer_path(); !path.empty()) {
     model.tokenizer = Tokenizer::open(path);
   }
-  model.ops = make_ops(options.ops, options.threads);
+  const std::string name =
+      options.ops == "auto" ? best_ops(model.checkpoint->config()) : options.ops;
+  model.ops = make_ops(name, options.threads);
   model.weights = Weights::load(*model.checkpoint, *model.ops);
   RopeSettings& rope = model.weights.config.rope;
   if (options.rope_base > 0) rope.base = options.rope_base;

@@ -20,7 +20,7 @@ namespace kvg::cli {
 struct ModelOptions {
   std::string model = "kvg-tiny";
   uint64_t model_seed = 0;
-  std::string ops = "cpu";
+  std::string ops = "auto";
   int threads = 0;
   double rope_base = 0;  // 0: the checkpoint's
   bool rope_bf16 = false;
@@ -38,7 +38,15 @@ struct LoadedModel {
 };
 
 LoadedModel load_model(const ModelOptions& options);
+
+// A set of operations by its name: cpu, reference, or, where it is compiled in, cuda.
 std::unique_ptr<Ops> make_ops(const std::string& name, int threads);
+// What "auto" stands for: cuda where it is compiled in, there is a GPU and its kernels know the
+// model's head_dim; cpu otherwise.
+std::string best_ops(const ModelConfig& config);
+
+// Tokens of a prefill call when the command line does not say (0): as many as keep the set busy.
+int64_t chunk_or_default(int64_t chunk, const Ops& ops);
 
 // The tokenizer, or an Error that names the model that has none.
 const Tokenizer& require_tokenizer(const LoadedModel& model);

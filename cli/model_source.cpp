@@ -33,11 +33,11 @@ std::string describe(const LoadedModel& model, int64_t chunk, int64_t context) {
 }  // namespace
 
 CliModelSource::CliModelSource(const ModelOptions& options, int64_t chunk, int64_t context)
-    : model_(load_model(options)), chunk_(chunk) {
+    : model_(load_model(options)), chunk_(chunk_or_default(chunk, *model_.ops)) {
   facts_.name = model_.weights.config.name;
   facts_.hash = model_.checkpoint->hash();
   facts_.context = context > 0 ? context : model_.weights.config.max_positions;
-  facts_.config_json = describe(model_, chunk, facts_.context);
+  facts_.config_json = describe(model_, chunk_, facts_.context);
 }
 
 std::string CliModelSource::canonical(const std::string& method) const {

@@ -10,7 +10,8 @@ namespace kvg::cli {
 // identity.
 class CliModelSource : public ModelSource {
  public:
-  // `context`: the longest sequence that tasks may use; 0: what the model was trained for.
+  // `chunk` 0: chunk_or_default(). `context`: the longest sequence that tasks may use; 0: what the
+  // model was trained for.
   CliModelSource(const ModelOptions& options, int64_t chunk, int64_t context);
 
   const ModelFacts& facts() const override { return facts_; }
@@ -18,6 +19,8 @@ class CliModelSource : public ModelSource {
   std::string canonical(const std::string& method) const override;
   CacheBytes planned_bytes(const std::string& method, int64_t tokens) const override;
   std::unique_ptr<Subject> subject(const std::string& method, int64_t max_tokens) const override;
+
+  int64_t chunk() const { return chunk_; }
 
   // Where the time of all operations went so far.
   OpsProfile profile() const { return model_.ops->profile(); }

@@ -36,9 +36,8 @@ int run(const Options& options) {
   }
   GateOptions gates;
   gates.methods = options.methods.empty() ? gate_methods() : methods_of(options.methods);
-  gates.tolerance = options.tolerance > 0                   ? options.tolerance
-                    : model.ops->activation() == DType::f64 ? 1e-9
-                                                            : 1e-4;
+  gates.tolerance =
+      options.tolerance > 0 ? options.tolerance : gate_tolerance(model.ops->activation());
   std::printf("model %s, operations %s, %lld tokens\n", config.name.c_str(),
               std::string(model.ops->name()).c_str(), static_cast<long long>(options.tokens));
   int failed = 0;
@@ -65,7 +64,7 @@ void add_selftest(CLI::App& app, int& exit_code) {
   option(command, "--tokens", options->tokens, "length of the random text")
       ->check(CLI::Range(int64_t{64}, int64_t{1} << 20));
   option(command, "--tolerance", options->tolerance,
-         "largest relative error; 0: 1e-9 in double, 1e-4 in fp32");
+         "largest relative error; 0: 1e-9 in double, 1e-4 in fp32, 5e-2 in bf16");
   command.callback([options, &exit_code] { exit_code = run(*options); });
 }
 
