@@ -1,0 +1,102 @@
+#include "kernels/cuda/attention/prefill.h"
+
+#include "kernels/cuda/attention/prefill_launch.h"
+#include "kernels/cuda/attention/prefill_plan.h"
+#include "kernels/cuda/attention/table.h"
+#include "kernels/cuda/error.h"
+#include "kernels/ops_check.h"
+
+#include <algorithm>
+#include <cstddef>
+#include <cstring>
+#include <numbers>
+#include <span>
+#include <vector>
+
+namespace kvg::cuda {
+
+namespace {
+
+bool is_dense(const AttentionBlock& block) {
+  if (block.groups.size() != 1) return false;
+  const AttentionGroup& group = block.groups.front();
+  return group.count > 0 && group.valid == nullptr && group.log_weight == nullptr &&
+         group.store.k_codec->spec().kind == CodecKind::bf16 &&
+         group.store.v_codec->spec().kind == CodecKind::bf16;
+}
+
+PrefillCase describe(const CudaContext& context, const AttentionParams& p) {
+  PrefillCase wanted;
+  wanted.compute_capability = context.compute_capability();
+  wanted.head_dim = p.head_dim;
+  wanted.streams = p.streams;
+  wanted.dense = std::all_of(p.blocks.begin(), p.blocks.end(), is_dense);
+  for (const AttentionBlock& block : p.blocks) {
+    const int64_t rows = block.rows * (p.heads / p.kv_heads) * p.streams;
+    wanted.block_rows = std::max(wanted.block_rows, rows);
+  }
+  return wanted;
+}
+
+// Tables one after the other in one buffer, each at a multiple of 16 bytes.
+class TableBuffer {
+ public:
+  template <typename T>
+  size_t add(const std::vector<T>& rows) {
+    const size_t offset = (bytes_.size() + 15) / 16 * 16;
+    bytes_.resize(offset + rows.size() * sizeof(T));
+    if (!rows.empty()) std::memcpy(bytes_.data() + offset, rows.data(), rows.size() * sizeof(T));
+    return offset;
+  }
+  std::span<const std::byte> bytes() const { return bytes_; }
+
+ private:
+  std::vector<std::byte> bytes_;
+};
+
+PrefillLaunch describe_launch(const AttentionParams& p) {
+  PrefillLaunch launch;
+  launch.q = p.q.data;
+  launch.lambda = static_cast<const float*>(p.lambda.data);
+  launch.head_norm = p.head_norm.data;
+  launch.out = p.out.data;
+  launch.rows = p.out.size(0);
+  launch.streams = p.streams;
+  launch.heads = p.heads;
+  launch.kv_heads = p.kv_heads;
+  launch.head_dim = p.head_dim;
+  launch.layer = p.layer;
+  launch.scale_log2 = static_cast<float>(p.scale * std::numbers::log2e);
+  launch.head_norm_eps = static_cast<float>(p.head_norm_eps);
+  return launch;
+}
+
+}  // namespace
+
+void prefill_attention(CudaContext& context, const AttentionParams& p) {
+  check(p, DType::bf16);
+  KVG_CHECK(p.scale > 0, "attention: scale");
+  KVG_CHECK(p.out.size(0) * p.streams * p.heads < int64_t{1} << 31, "attention: rows");
+  const PrefillKernel& kernel = choose_prefill_kernel(describe(context, p));
+  const PrefillPlan plan = plan_prefill(
+      p, [&](const Codec& codec) { return context.codec(codec, p.layer, p.kv_heads); },
+      kernel.tile_rows);
+  if (plan.items.empty()) return;
+  TableBuffer tables;
+  const size_t codecs = tables.add(plan.codecs);
+  const size_t groups = tables.add(plan.groups);
+  const size_t blocks = tables.add(plan.blocks);
+  const size_t items = tables.add(plan.items);
+  const Scratch memory = context.table(tables.bytes());
+  const auto* base = memory.as<std::byte>();
+  PrefillLaunch launch = describe_launch(p);
+  launch.codecs = reinterpret_cast<const DeviceCodec*>(base + codecs);
+  launch.groups = reinterpret_cast<const PrefillGroup*>(base + groups);
+  launch.blocks = reinterpret_cast<const PrefillBlock*>(base + blocks);
+  launch.items = reinterpret_cast<const PrefillItem*>(base + items);
+  launch.item_count = static_cast<int32_t>(plan.items.size());
+  context.declare(prefill_bytes(p), prefill_flops(p));
+  KVG_CHECK_CUDA(kernel.launch(launch, context.stream()));
+}
+
+}  // namespace kvg::cuda

@@ -1,0 +1,215 @@
+#include "kernels/cuda/attention/prefill_plan.h"
+
+#include "base/error.h"
+
+#include <algorithm>
+#include <numeric>
+#include <set>
+
+namespace kvg::cuda {
+
+namespace {
+
+constexpr int64_t kMostSlots = int64_t{1} << 30;  // the kernel counts them in 32 bits
+constexpr int kTileSlots = 64;
+
+class Planner {
+ public:
+  Planner(const AttentionParams& p, const CodecLookup& lookup, int tile_rows)
+      : p_(p), lookup_(lookup), units_per_item_(tile_rows / p.streams) {}
+
+  PrefillPlan plan() {
+    for (const AttentionBlock& block : p_.blocks) {
+      if (block.rows > 0) add(block);
+    }
+    sort_items();
+    return std::move(plan_);
+  }
+
+ private:
+  void add(const AttentionBlock& block) {
+    PrefillBlock row;
+    row.row_begin = block.row_begin;
+    row.rows = static_cast<int32_t>(block.rows);
+    row.group_begin = static_cast<int32_t>(plan_.groups.size());
+    for (const AttentionGroup& group : block.groups) {
+      if (group.count > 0) plan_.groups.push_back(device_group(block, group));
+    }
+    row.group_end = static_cast<int32_t>(plan_.groups.size());
+    // Changing frames costs time, and sums must end in no frame. The order of the others stays.
+    std::stable_sort(plan_.groups.begin() + row.group_begin, plan_.groups.end(),
+                     [](const PrefillGroup& a, const PrefillGroup& b) {
+                       return a.v_rotation != b.v_rotation ? a.v_rotation > b.v_rotation
+                                                           : a.k_rotation > b.k_rotation;
+                     });
+    const auto index = static_cast<int32_t>(plan_.blocks.size());
+    const int64_t units = block.rows * (p_.heads / p_.kv_heads);
+    KVG_CHECK(units < kMostSlots, "attention: rows of a block");
+    for (int64_t unit = 0; unit < units; unit += units_per_item_) {
+      plan_.items.push_back({index, static_cast<int32_t>(unit)});
+    }
+    plan_.blocks.push_back(row);
+  }
+
+  PrefillGroup device_group(const AttentionBlock& block, const AttentionGroup& group) {
+    const SlotStore& store = group.store;
+    KVG_CHECK(store.capacity < kMostSlots, "attention: slots of a group");
+    PrefillGroup out;
+    out.k_codes = store.k_codes;
+    out.v_codes = store.v_codes;
+    out.k_scales = store.k_scales;
+    out.v_scales = store.v_scales;
+    out.valid = group.valid;
+    out.log_weight = group.log_weight;
+    out.capacity = static_cast<int32_t>(store.capacity);
+    out.first_slot = static_cast<int32_t>(group.first_slot);
+    out.count = static_cast<int32_t>(group.count);
+    out.newest = out.count;
+    out.window = kNoWindow;
+    out.query_frame = group.query_frame;
+    if (group.first_position >= 0) {
+      const int64_t newest = block.first_position - group.first_position;
+      KVG_CHECK(std::abs(newest) < kMostSlots, "attention: positions of a group");
+      out.newest = static_cast<int32_t>(newest);
+      if (group.window > 0) {
+        out.window = static_cast<int32_t>(std::min<int64_t>(group.window, kNoWindow));
+      }
+    }
+    out.k_codec = codec_index(*store.k_codec);
+    out.v_codec = codec_index(*store.v_codec);
+    const DeviceCodec& k = plan_.codecs[static_cast<size_t>(out.k_codec)];
+    const DeviceCodec& v = plan_.codecs[static_cast<size_t>(out.v_codec)];
+    out.k_rotation = rotation_index(k);
+    out.v_rotation = rotation_index(v);
+    out.plain_k = is_plain(k);
+    out.plain_v = is_plain(v);
+    out.weighed = group.valid != nullptr || group.log_weight != nullptr || k.scaled;
+    return out;
+  }
+
+  static bool is_plain(const DeviceCodec& codec) {
+    return codec.kind == CodecKind::bf16 && codec.band == nullptr;
+  }
+
+  int32_t codec_index(const Codec& codec) {
+    const auto found = std::find(codecs_.begin(), codecs_.end(), &codec);
+    if (found == codecs_.end()) {
+      codecs_.push_back(&codec);
+      plan_.codecs.push_back(lookup_(codec));
+      return static_cast<int32_t>(codecs_.size()) - 1;
+    }
+    return static_cast<int32_t>(found - codecs_.begin());
+  }
+
+  // The first codec with the same rotation.
+  int32_t rotation_index(const DeviceCodec& codec) const {
+    if (!codec.rotates) return kIdentityFrame;
+    const auto same = [&](const DeviceCodec& other) {
+      return other.rotates && other.rotation == codec.rotation && other.seed == codec.seed;
+    };
+    const auto found = std::find_if(plan_.codecs.begin(), plan_.codecs.end(), same);
+    return static_cast<int32_t>(found - plan_.codecs.begin());
+  }
+
+  int64_t tiles(const PrefillItem& item) const {
+    const PrefillBlock& block = plan_.blocks[static_cast<size_t>(item.block)];
+    const int heads = p_.heads / p_.kv_heads;
+    const int64_t last_unit =
+        std::min<int64_t>(item.first_unit + units_per_item_, int64_t{block.rows} * heads) - 1;
+    int64_t sum = 0;
+    for (int32_t g = block.group_begin; g < block.group_end; ++g) {
+      const PrefillGroup& group = plan_.groups[static_cast<size_t>(g)];
+      const int64_t begin =
+          std::max<int64_t>(0, int64_t{group.newest} + item.first_unit / heads - group.window + 1);
+      const int64_t end = std::min<int64_t>(group.count, group.newest + last_unit / heads + 1);
+      sum += std::max<int64_t>(0, (end - begin + kTileSlots - 1) / kTileSlots);
+    }
+    return sum;
+  }
+
+  // The longest first, so that none of them is alone at the end.
+  void sort_items() {
+    std::vector<int64_t> cost(plan_.items.size());
+    std::transform(plan_.items.begin(), plan_.items.end(), cost.begin(),
+                   [&](const PrefillItem& item) { return tiles(item); });
+    if (std::is_sorted(cost.begin(), cost.end(), std::greater<>())) return;
+    std::vector<size_t> order(cost.size());
+    std::iota(order.begin(), order.end(), size_t{0});
+    std::stable_sort(order.begin(), order.end(),
+                     [&](size_t a, size_t b) { return cost[a] > cost[b]; });
+    std::vector<PrefillItem> sorted(order.size());
+    std::transform(order.begin(), order.end(), sorted.begin(),
+                   [&](size_t i) { return plan_.items[i]; });
+    plan_.items = std::move(sorted);
+  }
+
+  const AttentionParams& p_;
+  const CodecLookup& lookup_;
+  int64_t units_per_item_;
+  PrefillPlan plan_;
+  std::vector<const Codec*> codecs_;
+};
+
+// Slots [0, n + shift) of `count` that exist, summed over n = newest .. newest + rows - 1.
+int64_t sum_clamped(int64_t newest, int64_t rows, int64_t shift, int64_t count) {
+  const auto sum_below = [count](int64_t end) {  // of clamp(m, 0, count), m < end
+    if (end <= 0) return int64_t{0};
+    const int64_t ramp = std::min(end, count);
+    return ramp * (ramp - 1) / 2 + (end - ramp) * count;
+  };
+  return sum_below(newest + rows + shift) - sum_below(newest + shift);
+}
+
+int64_t visible_slots(const AttentionBlock& block, const AttentionGroup& group) {
+  if (group.first_position < 0) return block.rows * group.count;
+  const int64_t newest = block.first_position - group.first_position;
+  const int64_t all = sum_clamped(newest, block.rows, 1, group.count);
+  if (group.window == 0) return all;
+  return all - sum_clamped(newest, block.rows, 1 - group.window, group.count);
+}
+
+// Slots that at least one row of the block may read.
+int64_t read_slots(const AttentionBlock& block, const AttentionGroup& group) {
+  if (group.first_position < 0) return group.count;
+  const int64_t newest = block.first_position - group.first_position;
+  const int64_t end = std::clamp<int64_t>(newest + block.rows, 0, group.count);
+  const int64_t begin =
+      group.window > 0 ? std::clamp<int64_t>(newest - group.window + 1, 0, end) : 0;
+  return end - begin;
+}
+
+}  // namespace
+
+PrefillPlan plan_prefill(const AttentionParams& p, const CodecLookup& lookup, int tile_rows) {
+  return Planner(p, lookup, tile_rows).plan();
+}
+
+int64_t prefill_flops(const AttentionParams& p) {
+  int64_t visible = 0;
+  for (const AttentionBlock& block : p.blocks) {
+    for (const AttentionGroup& group : block.groups) visible += visible_slots(block, group);
+  }
+  return visible * 4 * p.streams * p.heads * p.head_dim;
+}
+
+int64_t prefill_bytes(const AttentionParams& p) {
+  const int64_t row_bytes = int64_t{p.heads} * p.head_dim * 2;
+  int64_t sum = 0;
+  for (const AttentionBlock& block : p.blocks) {
+    std::set<int> frames;
+    for (const AttentionGroup& group : block.groups) {
+      if (group.count == 0) continue;
+      frames.insert(group.query_frame);
+      const Codec& k = *group.store.k_codec;
+      const Codec& v = *group.store.v_codec;
+      sum += read_slots(block, group) * p.kv_heads *
+             (k.code_bytes() + k.scale_bytes() + v.code_bytes() + v.scale_bytes());
+    }
+    const auto read_frames = static_cast<int64_t>(frames.size());
+    sum += block.rows * row_bytes * (read_frames * p.streams + 1);
+    if (p.streams == 2) sum += block.rows * p.heads * 4;
+  }
+  return sum;
+}
+
+}  // namespace kvg::cuda

@@ -1,0 +1,31 @@
+#pragma once
+
+#include "kernels/cuda/attention/prefill_launch.h"
+#include "kernels/cuda/codec/device_codec.h"
+#include "kernels/ops.h"
+
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+namespace kvg::cuda {
+
+// The tables of PrefillLaunch for one call, on the host.
+struct PrefillPlan {
+  std::vector<PrefillItem> items;  // those that read most first
+  std::vector<PrefillBlock> blocks;
+  std::vector<PrefillGroup> groups;  // of each block: those in a rotated frame first
+  std::vector<DeviceCodec> codecs;
+};
+
+using CodecLookup = std::function<DeviceCodec(const Codec&)>;
+
+// `tile_rows`: packed query rows (row, head of a KV head, stream) of an item.
+PrefillPlan plan_prefill(const AttentionParams& p, const CodecLookup& lookup, int tile_rows);
+
+// 4 * streams * heads * head_dim for every slot that a row may read; masks are not looked at.
+int64_t prefill_flops(const AttentionParams& p);
+// Queries and outputs once, and for each block the slots that its rows may read once.
+int64_t prefill_bytes(const AttentionParams& p);
+
+}  // namespace kvg::cuda
