@@ -1,0 +1,157 @@
+#include "model/agreement.h"
+
+#include "model/forward.h"
+#include "model/session.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+namespace kvg {
+
+namespace {
+
+constexpr int64_t kBatch = 32;  // texts decoded together
+
+using Prompts = std::span<const std::vector<int32_t>>;
+
+// Logits after every token of one prompt at a time.
+class PromptLogits {
+ public:
+  PromptLogits(const ModelOnOps& model, const std::string& method, int64_t longest)
+      : model_(model),
+        policy_(make_policy(Method::parse(method))),
+        longest_(longest),
+        forward_(*model.weights, *policy_, *model.ops, longest) {}
+
+  // [tokens, vocab]
+  std::vector<float> of(std::span<const int32_t> tokens) {
+    SequenceState state;
+    const CacheGeometry geometry = cache_geometry(model_.weights->config);
+    for (int layer = 0; layer < geometry.layers; ++layer) {
+      state.layers.push_back(policy_->make_layer(*model_.ops, geometry, layer, longest_));
+    }
+    const SequenceInput input{&state, tokens};
+    const Tensor hidden = forward_.run({&input, 1});
+    std::vector<float> result;
+    const int64_t n = std::ssize(tokens);
+    for (int64_t done = 0; done < n;) {
+      const int64_t count = std::min(forward_.logits_rows(), n - done);
+      append(forward_.logits(hidden, done, count), &result);
+      done += count;
+    }
+    return result;
+  }
+
+ private:
+  void append(const Tensor& logits, std::vector<float>* result) {
+    const auto n = static_cast<size_t>(logits.elements());
+    if (logits.dtype == DType::f64) {
+      std::vector<double> values(n);
+      model_.ops->copy(values.data(), logits.data, logits.bytes());
+      result->insert(result->end(), values.begin(), values.end());
+      return;
+    }
+    const size_t begin = result->size();
+    result->resize(begin + n);
+    model_.ops->copy(result->data() + begin, logits.data, logits.bytes());
+  }
+
+  ModelOnOps model_;
+  std::unique_ptr<Policy> policy_;
+  int64_t longest_;
+  Forward forward_;
+};
+
+void compare_distributions(const ModelOnOps& expected, const ModelOnOps& actual,
+                           const std::string& method, Prompts prompts, int64_t longest,
+                           Agreement* result) {
+  PromptLogits p(expected, method, longest);
+  PromptLogits q(actual, method, longest);
+  const auto vocab = static_cast<size_t>(expected.weights->config.vocab);
+  double sum = 0;
+  for (const std::vector<int32_t>& prompt : prompts) {
+    const std::vector<float> p_logits = p.of(prompt);
+    const std::vector<float> q_logits = q.of(prompt);
+    for (size_t i = 0; i < prompt.size(); ++i) {
+      const double kl = kl_divergence(std::span(p_logits).subspan(i * vocab, vocab),
+                                      std::span(q_logits).subspan(i * vocab, vocab));
+      sum += kl;
+      result->max_kl = std::max(result->max_kl, kl);
+      ++result->positions;
+    }
+  }
+  result->mean_kl = sum / static_cast<double>(result->positions);
+}
+
+// Where `theirs` leaves `mine`, seen by the session that wrote `mine`.
+TextDifference first_difference(const Session& session, std::span<const int32_t> prompt,
+                                std::span<const int32_t> mine, std::span<const int32_t> theirs) {
+  const auto at = std::mismatch(mine.begin(), mine.end(), theirs.begin()).first - mine.begin();
+  const auto sequence = session.start();
+  sequence->append(prompt);
+  sequence->append(mine.first(static_cast<size_t>(at)));
+  const std::vector<float> logits = sequence->logits();
+  const auto logit = [&](std::span<const int32_t> text) {
+    return double{logits[static_cast<size_t>(text[static_cast<size_t>(at)])]};
+  };
+  return {0, at, logit(mine) - logit(theirs)};
+}
+
+void compare_texts(const ModelOnOps& expected, const ModelOnOps& actual, const std::string& method,
+                   Prompts prompts, int64_t longest, int64_t new_tokens, Agreement* result) {
+  const SessionOptions options{longest, longest + new_tokens};
+  const Session mine(*expected.weights, *expected.ops, Method::parse(method), options);
+  const Session theirs(*actual.weights, *actual.ops, Method::parse(method), options);
+  GenerateOptions generate;
+  generate.max_tokens = new_tokens;
+  generate.stop_at_eos = false;
+  for (size_t begin = 0; begin < prompts.size(); begin += kBatch) {
+    const Prompts part = prompts.subspan(begin, std::min<size_t>(kBatch, prompts.size() - begin));
+    const std::vector<std::vector<int32_t>> batch(part.begin(), part.end());
+    const auto a = mine.generate_batch(batch, generate);
+    const auto b = theirs.generate_batch(batch, generate);
+    for (size_t i = 0; i < a.size(); ++i) {
+      ++result->texts;
+      if (a[i] == b[i]) continue;
+      result->differences.push_back(first_difference(mine, batch[i], a[i], b[i]));
+      result->differences.back().prompt = static_cast<int64_t>(begin + i);
+    }
+  }
+}
+
+}  // namespace
+
+Agreement compare_ops(const ModelOnOps& expected, const ModelOnOps& actual,
+                      const std::string& method, Prompts prompts, int64_t new_tokens) {
+  int64_t longest = 0;
+  for (const std::vector<int32_t>& prompt : prompts) {
+    KVG_CHECK(!prompt.empty(), "a prompt needs a token");
+    longest = std::max(longest, static_cast<int64_t>(std::ssize(prompt)));
+  }
+  KVG_CHECK(longest > 0 && new_tokens > 0, "nothing to compare");
+  Agreement result;
+  compare_distributions(expected, actual, method, prompts, longest, &result);
+  compare_texts(expected, actual, method, prompts, longest, new_tokens, &result);
+  return result;
+}
+
+double kl_divergence(std::span<const float> p_logits, std::span<const float> q_logits) {
+  KVG_CHECK(p_logits.size() == q_logits.size() && !p_logits.empty(), "logits of one vocabulary");
+  const auto log_total = [](std::span<const float> logits) {
+    const double largest = *std::max_element(logits.begin(), logits.end());
+    double sum = 0;
+    for (const float logit : logits) sum += std::exp(logit - largest);
+    return largest + std::log(sum);
+  };
+  const double p_total = log_total(p_logits);
+  const double q_total = log_total(q_logits);
+  double kl = 0;
+  for (size_t i = 0; i < p_logits.size(); ++i) {
+    const double p = p_logits[i] - p_total;
+    kl += std::exp(p) * (p - (q_logits[i] - q_total));
+  }
+  return std::isfinite(kl) ? std::max(0.0, kl) : std::numeric_limits<double>::infinity();
+}
+
+}  // namespace kvg
