@@ -1,0 +1,144 @@
+#include "kernels/cuda/attention/prefill_plan.h"
+
+#include "base/random.h"
+#include "kernels/cuda/attention/table.h"
+#include "kernels/reference/attention.h"
+
+#include <algorithm>
+#include <memory>
+#include <stdexcept>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+namespace kvg::cuda {
+namespace {
+
+DeviceCodec describe(const Codec& codec) {
+  DeviceCodec device;
+  device.kind = codec.spec().kind;
+  device.rotation = codec.spec().rotation;
+  device.seed = codec.spec().seed;
+  device.rotates = codec.rotates();
+  device.scaled = codec.scale_bytes() > 0;
+  return device;
+}
+
+AttentionParams params(int streams, int heads, int kv_heads) {
+  AttentionParams p;
+  p.streams = streams;
+  p.heads = heads;
+  p.kv_heads = kv_heads;
+  p.head_dim = 64;
+  return p;
+}
+
+AttentionGroup group(const Codec& codec, int64_t count, int64_t first_position, int64_t window) {
+  AttentionGroup out;
+  out.store.k_codec = &codec;
+  out.store.v_codec = &codec;
+  out.store.capacity = count;
+  out.count = count;
+  out.first_position = first_position;
+  out.window = window;
+  return out;
+}
+
+class PrefillPlanTest : public ::testing::Test {
+ protected:
+  std::unique_ptr<Codec> plain_ = Codec::make({CodecKind::bf16}, 64);
+};
+
+// Against the slots that the reference reads, row by row.
+TEST_F(PrefillPlanTest, WorkIsThatOfTheReadableSlots) {
+  Random random(7);
+  for (int i = 0; i < 300; ++i) {
+    const auto draw = [&](uint64_t n) { return static_cast<int64_t>(random.below(n)); };
+    AttentionBlock block{draw(5), 1 + draw(50), draw(100), {}};
+    const bool causal = draw(4) != 0;
+    block.groups = {group(*plain_, 1 + draw(90), causal ? draw(120) : -1, causal ? draw(40) : 0)};
+    AttentionParams p = params(2, 8, 2);
+    p.blocks = {&block, 1};
+    int64_t visible = 0;
+    std::vector<bool> read(static_cast<size_t>(block.groups[0].count));
+    for (int64_t row = 0; row < block.rows; ++row) {
+      const auto range = reference::readable_slots(block.groups[0], block.first_position + row);
+      visible += range.end - range.begin;
+      for (int64_t slot = range.begin; slot < range.end; ++slot) {
+        read[static_cast<size_t>(slot)] = true;
+      }
+    }
+    EXPECT_EQ(prefill_flops(p), visible * 4 * 2 * 8 * 64) << "case " << i;
+    // A causal window reads from its first slot to its last, so all in between.
+    const auto distinct = static_cast<int64_t>(std::count(read.begin(), read.end(), true));
+    const int64_t rows_bytes = block.rows * (8 * 64 * 2 * (2 + 1) + 8 * 4);
+    EXPECT_EQ(prefill_bytes(p), rows_bytes + distinct * 2 * (2 * 64 * 2)) << "case " << i;
+  }
+}
+
+// Every unit of every block is in one item; those with most slots come first.
+TEST_F(PrefillPlanTest, ItemsCoverTheBlocks) {
+  const std::vector<AttentionBlock> blocks = {
+      {0, 3, 10, {group(*plain_, 200, -1, 0)}},
+      {3, 100, 0, {group(*plain_, 100, 0, 0)}},
+      {103, 0, 0, {}},
+      {103, 9, 0, {}},
+  };
+  AttentionParams p = params(2, 7, 1);
+  p.blocks = blocks;
+  const PrefillPlan plan = plan_prefill(p, describe, 128);
+  ASSERT_EQ(plan.blocks.size(), 3u);
+  std::vector<int64_t> covered(3);
+  for (const PrefillItem& item : plan.items) {
+    EXPECT_EQ(item.first_unit % 64, 0);
+    covered[static_cast<size_t>(item.block)] += 64;
+  }
+  for (size_t i = 0; i < 3; ++i) {
+    const int64_t units = plan.blocks[i].rows * 7;
+    EXPECT_EQ(covered[i], (units + 63) / 64 * 64);
+  }
+  EXPECT_EQ(plan.items.front().block, 0);
+  EXPECT_EQ(plan.items.back().block, 2);
+  EXPECT_EQ(plan.items[1].block, 1);
+  EXPECT_GT(plan.items[1].first_unit, plan.items[9].first_unit);
+}
+
+// Groups in a rotated frame first, so that sums end where they are written; equal rotations share a
+// number whatever the bits.
+TEST_F(PrefillPlanTest, OrdersGroupsByFrame) {
+  const auto four = Codec::make({.kind = CodecKind::eden, .bits = 4, .seed = 1}, 64);
+  const auto two = Codec::make({.kind = CodecKind::eden, .bits = 2, .seed = 1}, 64);
+  const auto other = Codec::make({.kind = CodecKind::eden, .bits = 2, .seed = 2}, 64);
+  const std::vector<AttentionBlock> blocks = {
+      {0,
+       5,
+       10,
+       {group(*plain_, 10, -1, 0), group(*four, 20, -1, 0), group(*other, 30, -1, 0),
+        AttentionGroup{}, group(*two, 40, -1, 0)}}};
+  AttentionParams p = params(1, 4, 2);
+  p.blocks = blocks;
+  const PrefillPlan plan = plan_prefill(p, describe, 64);
+  ASSERT_EQ(plan.groups.size(), 4u);
+  EXPECT_EQ(plan.groups[0].count, 30);
+  EXPECT_EQ(plan.groups[1].count, 20);
+  EXPECT_EQ(plan.groups[2].count, 40);
+  EXPECT_EQ(plan.groups[3].count, 10);
+  EXPECT_EQ(plan.groups[1].v_rotation, plan.groups[2].v_rotation);
+  EXPECT_NE(plan.groups[0].v_rotation, plan.groups[1].v_rotation);
+  EXPECT_EQ(plan.groups[3].v_rotation, kIdentityFrame);
+  EXPECT_TRUE(plan.groups[0].weighed);
+  EXPECT_FALSE(plan.groups[3].weighed);
+  EXPECT_TRUE(plan.groups[3].plain_k);
+}
+
+TEST_F(PrefillPlanTest, TableChoosesByShapeAndCapability) {
+  EXPECT_EQ(choose_prefill_kernel({80, 64, 1, 1000, true}).launch, launch_prefill_hd64);
+  EXPECT_EQ(choose_prefill_kernel({80, 128, 2, 65, false}).launch, launch_prefill_hd128);
+  EXPECT_EQ(choose_prefill_kernel({90, 128, 1, 64, false}).launch, launch_prefill_hd128_half);
+  EXPECT_EQ(choose_prefill_kernel({90, 64, 1, 1, true}).tile_rows, 64);
+  EXPECT_THROW(choose_prefill_kernel({90, 96, 1, 64, false}), std::logic_error);
+  EXPECT_THROW(choose_prefill_kernel({75, 64, 1, 64, false}), std::logic_error);
+}
+
+}  // namespace
+}  // namespace kvg::cuda
