@@ -60,7 +60,7 @@ __global__ void __launch_bounds__(kThreads)
   for (int warp = 1; warp < kThreads / 32; ++warp) sum = merge(sum, partial[warp]);
   const int64_t target = min(max(static_cast<int64_t>(targets[blockIdx.x]), int64_t{0}), vocab - 1);
   nll[blockIdx.x] =
-      static_cast<double>(sum.largest) + log(sum.sum) - static_cast<double>(row[target]);
+      static_cast<double>(sum.largest) - static_cast<double>(row[target]) + log(sum.sum);
 }
 
 }  // namespace

@@ -2,21 +2,38 @@
 
 #include <cuda_bf16.h>
 
-// The rows of x are the eight columns of mma.m16n8k16's B, the rows of W its A: the tensor cores do
-// the arithmetic and the conversions, so that a warp has little to do but to load. The order of k
-// within a product is free; here lane (g, t) of a warp takes 16 contiguous bytes of row g, which
-// are its share of two products. W is thus read straight into the registers that multiply it.
+// The rows of x are columns of mma.m16n8k16's B, the rows of W its A: the tensor cores do the
+// arithmetic and the conversions, so that a warp has little to do but to load. The order of k
+// within a product is free: lane (g, t) takes 16 contiguous bytes, its share of two products,
+// straight into the registers that multiply them.
+//
+// With fewer than five rows of x, B has columns to spare. Then a row of W is cut into kParts parts
+// that stand in different rows of A, each meets the same part of x in its own column of B, and only
+// the results where the parts agree count: one load of a warp covers 64 kParts contiguous bytes of
+// a row.
 namespace kvg::cuda {
 
 namespace {
 
-constexpr int kWarps = 8;      // share the columns of a block's rows
-constexpr int kTileRows = 16;  // rows of W a block
-constexpr int kStep = 32;      // columns of W that one load a row covers
-constexpr int kDepth = 8;      // steps in flight: 8 KiB a warp
+constexpr int kWarps = 8;
+constexpr int kDepth = 4;   // steps in flight: 4 KiB a warp
+constexpr int kBlocks = 3;  // a multiprocessor
+
+template <int kParts>
+struct Shape {
+  static constexpr int kHalf = 8 / kParts;     // rows of W in the upper half of a product
+  static constexpr int kTileRows = 2 * kHalf;  // rows of W a warp
+  static constexpr int kColumns = 8 / kParts;  // rows of x at most
+  static constexpr int kStep = 32 * kParts;    // columns of W that one load covers
+  static constexpr int kSplit = kParts == 1   ? 8
+                                : kParts == 2 ? 4
+                                              : 2;  // warps that share a tile's columns
+  static constexpr int kTiles = kWarps / kSplit;
+  static constexpr int kBlockRows = kTiles * kTileRows;
+};
 
 struct Step {
-  uint4 low, high;  // rows g and g + 8
+  uint4 low, high;  // a row of W in either half of the product
 };
 
 __device__ uint4 load_streaming(const void* from) {
@@ -42,6 +59,7 @@ __device__ void multiply(float (&sum)[4], const Step& w, const uint4& x) {
 }
 
 // What one lane reads: its two rows of W and its row of x, from its first column on.
+template <int kStep>
 struct Lane {
   const __nv_bfloat16* low;
   const __nv_bfloat16* high;
@@ -62,7 +80,8 @@ struct Lane {
 };
 
 // Products over steps [begin, end), the weights of the next kDepth steps always under way.
-__device__ void accumulate(const Lane& lane, int64_t begin, int64_t end, float (&sum)[4]) {
+template <int kStep>
+__device__ void accumulate(const Lane<kStep>& lane, int64_t begin, int64_t end, float (&sum)[4]) {
   Step ahead[kDepth];
 #pragma unroll
   for (int i = 0; i < kDepth; ++i) {
@@ -84,53 +103,74 @@ __device__ T narrow(float value) {
   return value;
 }
 
-template <typename T>
-__global__ void __launch_bounds__(kWarps * 32, 2)
+template <int kParts, typename T>
+__global__ void __launch_bounds__(kWarps * 32, kBlocks)
     gemv_kernel(const __nv_bfloat16* x, const __nv_bfloat16* weight, const __nv_bfloat16* bias,
                 T* result, int rows, int64_t in, int64_t out) {
-  __shared__ float partial[kWarps][kTileRows][kGemvMaxRows];
+  using S = Shape<kParts>;
+  // [tile row][row of x][share of the columns: warp, part]
+  __shared__ float partial[S::kBlockRows][S::kColumns][S::kSplit * kParts];
   const int warp = static_cast<int>(threadIdx.x) / 32;
+  const int tile = warp / S::kSplit;
+  const int share = warp % S::kSplit;
   const int group = static_cast<int>(threadIdx.x) % 32 / 4;
   const int quarter = static_cast<int>(threadIdx.x) % 4;
-  const int64_t first = static_cast<int64_t>(blockIdx.x) * kTileRows;
+  const int part = group % kParts;
+  const int line = group / kParts;  // of its half in A, of x in B
+  const int64_t first = static_cast<int64_t>(blockIdx.x) * S::kBlockRows;
   const int64_t last = out - 1;
-  const Lane lane{weight + min(first + group, last) * in,
-                  weight + min(first + group + 8, last) * in,
-                  group < rows ? x + group * in : nullptr, quarter * 8, in};
-  const int64_t steps = (in + kStep - 1) / kStep;
+  const int64_t low = first + tile * S::kTileRows + line;
+  const Lane<S::kStep> lane{weight + min(low, last) * in, weight + min(low + S::kHalf, last) * in,
+                            line < rows ? x + line * in : nullptr, part * 32 + quarter * 8, in};
+  const int64_t steps = (in + S::kStep - 1) / S::kStep;
   float sum[4] = {};
-  accumulate(lane, steps * warp / kWarps, steps * (warp + 1) / kWarps, sum);
+  accumulate(lane, steps * share / S::kSplit, steps * (share + 1) / S::kSplit, sum);
 #pragma unroll
-  for (int i = 0; i < 4; ++i) partial[warp][group + i / 2 * 8][quarter * 2 + i % 2] = sum[i];
+  for (int i = 0; i < 4; ++i) {
+    const int column = quarter * 2 + i % 2;
+    if (column % kParts == part) {
+      partial[tile * S::kTileRows + line + i / 2 * S::kHalf][column / kParts]
+             [share * kParts + part] = sum[i];
+    }
+  }
   __syncthreads();
 
   // One thread a result; neighbours write neighbouring columns.
-  const int tile_row = static_cast<int>(threadIdx.x) % kTileRows;
-  const int row = static_cast<int>(threadIdx.x) / kTileRows;
+  const int tile_row = static_cast<int>(threadIdx.x) % S::kBlockRows;
+  const int row = static_cast<int>(threadIdx.x) / S::kBlockRows;
   if (row >= rows || first + tile_row > last) return;
   float total = bias != nullptr ? __bfloat162float(bias[first + tile_row]) : 0.0f;
 #pragma unroll
-  for (int w = 0; w < kWarps; ++w) total += partial[w][tile_row][row];
+  for (int i = 0; i < S::kSplit * kParts; ++i) total += partial[tile_row][row][i];
   result[row * out + first + tile_row] = narrow<T>(total);
 }
 
-template <typename T>
+template <int kParts, typename T>
 cudaError_t launch_as(const GemvLaunch& p, cudaStream_t stream) {
-  const int64_t blocks = (p.out + kTileRows - 1) / kTileRows;
+  constexpr int kBlockRows = Shape<kParts>::kBlockRows;
+  const int64_t blocks = (p.out + kBlockRows - 1) / kBlockRows;
   if (blocks > 0x7fffffff) return cudaErrorInvalidValue;
-  gemv_kernel<T><<<static_cast<unsigned>(blocks), kWarps * 32, 0, stream>>>(
+  gemv_kernel<kParts, T><<<static_cast<unsigned>(blocks), kWarps * 32, 0, stream>>>(
       static_cast<const __nv_bfloat16*>(p.x), static_cast<const __nv_bfloat16*>(p.weight),
       static_cast<const __nv_bfloat16*>(p.bias), static_cast<T*>(p.result),
       static_cast<int>(p.rows), p.in, p.out);
   return cudaGetLastError();
 }
 
+template <typename T>
+cudaError_t launch_rows(const GemvLaunch& p, cudaStream_t stream) {
+  if (p.rows == 1) return launch_as<8, T>(p, stream);
+  if (p.rows == 2) return launch_as<4, T>(p, stream);
+  if (p.rows <= 4) return launch_as<2, T>(p, stream);
+  return launch_as<1, T>(p, stream);
+}
+
 }  // namespace
 
 cudaError_t launch(const GemvLaunch& p, cudaStream_t stream) {
   if (!gemv_serves(p.rows, p.in) || p.out <= 0) return cudaErrorInvalidValue;
-  if (p.result_type == DType::bf16) return launch_as<__nv_bfloat16>(p, stream);
-  if (p.result_type == DType::f32) return launch_as<float>(p, stream);
+  if (p.result_type == DType::bf16) return launch_rows<__nv_bfloat16>(p, stream);
+  if (p.result_type == DType::f32) return launch_rows<float>(p, stream);
   return cudaErrorInvalidValue;
 }
 
