@@ -10,6 +10,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <ostream>
 #include <string>
 #include <utility>
 #include <vector>
@@ -27,6 +28,8 @@ struct CodecCase {
     return band.empty() ? Codec::make(spec, head_dim) : make_band_codec(spec.kind, head_dim, band);
   }
 };
+
+inline void PrintTo(const CodecCase& codec_case, std::ostream* out) { *out << codec_case.name; }
 
 inline std::vector<CodecCase> all_codec_cases() {
   std::vector<CodecCase> cases;

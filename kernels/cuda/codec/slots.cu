@@ -33,9 +33,10 @@ __device__ int64_t wrapped(int64_t first, int64_t offset, int64_t capacity) {
   return slot < capacity ? slot : slot - capacity;
 }
 
-// blockIdx.y = 2 * head + (1 for V).
+// blockIdx.y = 2 * head + (1 for V). Without the promise of four blocks, ptxas aims at 32 registers
+// and spills.
 template <int kHeadDim>
-__global__ void __launch_bounds__(kThreads) store_kernel(const StoreLaunch p) {
+__global__ void __launch_bounds__(kThreads, 4) store_kernel(const StoreLaunch p) {
   constexpr int kWidth = kLaneWidth<kHeadDim>;
   const auto head = static_cast<int>(blockIdx.y / 2);
   const bool value = blockIdx.y % 2;
@@ -57,7 +58,7 @@ __global__ void __launch_bounds__(kThreads) store_kernel(const StoreLaunch p) {
 }
 
 template <int kHeadDim>
-__global__ void __launch_bounds__(kThreads) load_kernel(const LoadLaunch p) {
+__global__ void __launch_bounds__(kThreads, 4) load_kernel(const LoadLaunch p) {
   constexpr int kWidth = kLaneWidth<kHeadDim>;
   const auto head = static_cast<int>(blockIdx.y / 2);
   const bool value = blockIdx.y % 2;

@@ -149,7 +149,7 @@ __device__ inline void load_band_tile(const DeviceCodec& codec, const uint8_t* c
 //
 // `threads` threads work together, each with its own `thread` < threads. bf16 arrives by cp.async:
 // the caller commits, waits and synchronises; all else by stores, so that synchronising is enough.
-// Centroids are rounded to bf16 (relative error up to 2^-9), fp8 is exact.
+// Centroids are rounded to bf16 (relative error up to 2^-8), fp8 is exact.
 template <int kHeadDim>
 __device__ inline void load_tile(const DeviceCodec& codec, const uint8_t* codes,
                                  const uint16_t* scales, int64_t capacity, int64_t first, int rows,
