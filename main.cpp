@@ -45,6 +45,7 @@ int main(int argc, char** argv) {
       "Every flag has an environment twin: --max-tokens is KVG_MAX_TOKENS. `kvgauge COMMAND "
       "--help`.");
   cli::add_eval(app, exit_code, {argv, argv + argc});
+  cli::add_bench(app, exit_code, {argv, argv + argc});
   cli::add_report(app, exit_code);
   cli::add_compare(app, exit_code);
   cli::add_generate(app, exit_code);

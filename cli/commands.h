@@ -14,6 +14,7 @@ namespace kvg::cli {
 
 // `command_line` is recorded, so that a run says how to repeat it.
 void add_eval(CLI::App& app, int& exit_code, const std::vector<std::string>& command_line);
+void add_bench(CLI::App& app, int& exit_code, const std::vector<std::string>& command_line);
 void add_generate(CLI::App& app, int& exit_code);
 void add_inspect(CLI::App& app, int& exit_code);
 void add_report(CLI::App& app, int& exit_code);

@@ -1,5 +1,6 @@
 #include "cli/loaded_model.h"
 
+#include "bench/latency/sliced_checkpoint.h"
 #include "cli/options.h"
 
 #ifdef KVG_WITH_CUDA
@@ -52,6 +53,10 @@ int64_t chunk_or_default(int64_t chunk, const Ops& ops) {
 LoadedModel load_model(const ModelOptions& options) {
   LoadedModel model;
   model.checkpoint = Checkpoint::open(options.model, options.model_seed);
+  model.full_layers = model.checkpoint->config().layers;
+  if (options.layers > 0) {
+    model.checkpoint = slice_layers(std::move(model.checkpoint), options.layers);
+  }
   if (const auto path = model.checkpoint->tokenizer_path(); !path.empty()) {
     model.tokenizer = Tokenizer::open(path);
   }

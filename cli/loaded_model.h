@@ -24,6 +24,7 @@ struct ModelOptions {
   int threads = 0;
   double rope_base = 0;  // 0: the checkpoint's
   bool rope_bf16 = false;
+  int64_t layers = 0;  // only the first of the model's; 0: all
 };
 
 // Returns the option that names the model.
@@ -35,6 +36,7 @@ struct LoadedModel {
   std::unique_ptr<Tokenizer> tokenizer;  // null where the checkpoint has none
   std::unique_ptr<Ops> ops;
   Weights weights;
+  int64_t full_layers = 0;  // before ModelOptions::layers
 };
 
 LoadedModel load_model(const ModelOptions& options);

@@ -1,0 +1,274 @@
+#include "bench/latency/cell_timer.h"
+
+#include "base/random.h"
+#include "bench/latency/ceilings.h"
+#include "bench/latency/forwarding_ops.h"
+#include "model/session.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace kvg {
+
+namespace {
+
+constexpr int64_t kWarmTokens = 2048;
+
+// Takes the cost of timing off the intervals of a ledger.
+void correct(PhaseLedger* ledger, double interval_seconds) {
+  for (PhaseWork& work : *ledger) {
+    work.seconds =
+        std::max(0.0, work.seconds - interval_seconds * static_cast<double>(work.intervals));
+  }
+}
+
+}  // namespace
+
+CellTimer::CellTimer(const Weights& weights, Ops& ops, const Method& method, TimingOptions options)
+    : weights_(weights),
+      ops_(ops),
+      options_(options),
+      policy_(make_policy(method)),
+      geometry_(cache_geometry(weights.config)),
+      plan_(policy_->decode_plan(geometry_)) {
+  options_.steps = (options_.steps + round() - 1) / round() * round();
+  options_.stride = std::clamp<int>(options_.stride, 1, static_cast<int>(weights.config.layers));
+}
+
+int64_t CellTimer::round() const { return plan_.bank == DecodeBank::none ? 1 : plan_.block; }
+
+// The bank step belongs to no layer, so offset 0 times it: there, over whole rounds.
+int64_t CellTimer::steps_at(int offset) const {
+  return offset > 0 ? options_.traced_steps
+                    : (options_.traced_steps + round() - 1) / round() * round();
+}
+
+CacheBytes CellTimer::cache_bytes(int64_t tokens) const {
+  return all_layers(policy_->bytes_per_layer(geometry_, tokens), geometry_.layers);
+}
+
+int64_t CellTimer::longest(int64_t context) const {
+  int64_t steps = 2 * (options_.warm_steps + options_.steps) + 1;
+  for (int offset = 0; offset < options_.stride; ++offset) steps += 1 + steps_at(offset);
+  return context + steps + 1;
+}
+
+std::vector<SequenceState> CellTimer::start(int64_t batch, int64_t context) const {
+  std::vector<SequenceState> states(static_cast<size_t>(batch));
+  for (SequenceState& state : states) {
+    for (int64_t l = 0; l < geometry_.layers; ++l) {
+      state.layers.push_back(
+          policy_->make_layer(ops_, geometry_, static_cast<int>(l), longest(context)));
+    }
+  }
+  return states;
+}
+
+std::vector<std::vector<int32_t>> CellTimer::prompts(int64_t batch, int64_t context) const {
+  const auto vocab = static_cast<uint64_t>(weights_.config.vocab);
+  std::vector<std::vector<int32_t>> prompts(static_cast<size_t>(batch));
+  for (size_t i = 0; i < prompts.size(); ++i) {
+    Random random(mix_seed({options_.seed, name_seed("prompt"), i}));
+    for (int64_t t = 0; t < context; ++t) {
+      prompts[i].push_back(static_cast<int32_t>(random.below(vocab)));
+    }
+  }
+  return prompts;
+}
+
+std::vector<int32_t> CellTimer::prefill(Forward& forward, std::span<SequenceState> states,
+                                        const std::vector<std::vector<int32_t>>& prompts) const {
+  const auto batch = std::ssize(prompts);
+  // The first tokens stay on the device until all are chosen.
+  const auto memory = ops_.allocate(static_cast<size_t>(batch) * 2 * sizeof(int64_t));
+  const Tensor positions(memory->data(), DType::i64, ops_.device(), {batch});
+  const Tensor chosen(static_cast<int64_t*>(memory->data()) + batch, DType::i32, ops_.device(),
+                      {batch});
+  const std::vector<int64_t> last(static_cast<size_t>(batch), std::ssize(prompts[0]) - 1);
+  ops_.copy(positions.data, last.data(), positions.bytes());
+
+  std::vector<SequenceInput> inputs;
+  std::vector<std::pair<int64_t, int64_t>> finished;  // sequence, row
+  int64_t sequence = 0, taken = 0;
+  while (sequence < batch) {
+    inputs.clear();
+    finished.clear();
+    int64_t rows = 0;
+    while (rows < forward.max_rows() && sequence < batch) {
+      const std::span<const int32_t> prompt = prompts[static_cast<size_t>(sequence)];
+      const int64_t count = std::min(forward.max_rows() - rows, std::ssize(prompt) - taken);
+      inputs.push_back({&states[static_cast<size_t>(sequence)],
+                        prompt.subspan(static_cast<size_t>(taken), static_cast<size_t>(count))});
+      rows += count;
+      taken += count;
+      if (taken < std::ssize(prompt)) continue;
+      finished.emplace_back(sequence++, rows - 1);
+      taken = 0;
+    }
+    const Tensor hidden = forward.run(inputs);
+    for (const auto& [index, row] : finished) {
+      SampleParams sample;
+      sample.logits = forward.logits(hidden, row, 1);
+      ops_.phase(Phase::sample, -1);
+      sample.positions = positions.rows(index, 1);
+      sample.tokens = chosen.rows(index, 1);
+      ops_.sample(sample);
+    }
+  }
+  std::vector<int32_t> tokens(static_cast<size_t>(batch));
+  ops_.copy(tokens.data(), chosen.data, chosen.bytes());
+  return tokens;
+}
+
+PrefilledBatch CellTimer::prefill_one(int64_t context) const {
+  Forward forward(weights_, *policy_, ops_, std::min(options_.chunk, context));
+  PrefilledBatch one{start(1, context), {}};
+  one.tokens = prefill(forward, one.states, prompts(1, context));
+  return one;
+}
+
+void CellTimer::replicate(int64_t batch, PrefilledBatch* prefilled) const {
+  while (std::ssize(prefilled->states) < batch) {
+    const SequenceState& first = prefilled->states.front();
+    SequenceState copy;
+    copy.length = first.length;
+    for (const auto& layer : first.layers) copy.layers.push_back(layer->clone(ops_));
+    prefilled->states.push_back(std::move(copy));
+    prefilled->tokens.push_back(prefilled->tokens.front());
+  }
+}
+
+void CellTimer::warm_up(int64_t context) const {
+  prefill_one(std::min({context, options_.chunk, kWarmTokens}));
+  ops_.synchronize();
+}
+
+Observation CellTimer::time_prefill(int64_t batch, int64_t context, bool removal_first,
+                                    PrefilledBatch* keep) const {
+  const auto texts = prompts(batch, context);
+  const int64_t rows = std::min(options_.chunk, batch * context);
+  Observation result;
+  const auto run = [&](Ops& ops, std::vector<int32_t>* tokens) {
+    Forward forward(weights_, *policy_, ops, rows);
+    std::vector<SequenceState> states = start(batch, context);
+    const double seconds = timed(ops_, [&] { *tokens = prefill(forward, states, texts); });
+    if (keep != nullptr) keep->states = std::move(states);
+    return seconds;
+  };
+  const auto discard = [&] {
+    if (keep != nullptr) keep->states.clear();
+  };
+  std::vector<int32_t> tokens;
+  const auto removal = [&] {
+    if (plan_.bank != DecodeBank::landmark) return;
+    WithoutBankUpdate without(ops_);
+    result.without_bank_seconds = run(without, &tokens);
+    discard();
+  };
+  if (removal_first) removal();
+  ops_.trace({.times = true, .stride = 1, .offset = 0});
+  result.traced_seconds = run(ops_, &tokens);
+  discard();
+  PhaseLedger ledger = ops_.take_ledger();
+  ops_.trace({});
+  correct(&ledger, ops_.empty_interval_seconds());
+  result.ledger = ledger;
+  if (!removal_first) removal();
+  result.seconds = run(ops_, &tokens);
+  if (keep != nullptr) keep->tokens = tokens;
+  result.evicted_tokens =
+      static_cast<double>(batch) *
+      static_cast<double>(std::max<int64_t>(0, plan_.first_recent(context - 1) - plan_.sinks));
+  return result;
+}
+
+std::unique_ptr<DecodeBatch> CellTimer::decode_batch(PrefilledBatch* prefilled, int64_t max_steps,
+                                                     const DecodeOptions& options) const {
+  std::vector<SequenceState*> states;
+  for (SequenceState& state : prefilled->states) states.push_back(&state);
+  return std::make_unique<DecodeBatch>(weights_, *policy_, ops_, std::move(states),
+                                       prefilled->tokens, max_steps, options);
+}
+
+double CellTimer::time_steps(DecodeBatch* batch, int64_t steps) const {
+  batch->record();
+  for (int64_t i = 0; i < options_.warm_steps; ++i) batch->step();
+  return timed(ops_,
+               [&] {
+                 for (int64_t i = 0; i < steps; ++i) batch->step();
+               }) /
+         static_cast<double>(steps);
+}
+
+PhaseLedger CellTimer::declared_work(DecodeBatch* batch) const {
+  ops_.trace({.times = true, .stride = 1, .offset = 0});
+  batch->record();
+  batch->step();
+  ops_.synchronize();
+  PhaseLedger ledger = ops_.take_ledger();
+  ops_.trace({});
+  for (PhaseWork& work : ledger) {
+    work.seconds = 0;
+    work.intervals = 0;
+  }
+  return ledger;
+}
+
+void CellTimer::trace_steps(DecodeBatch* batch, int offset, PhaseLedger* ledger,
+                            double* seconds) const {
+  ops_.trace({.times = true, .stride = options_.stride, .offset = offset});
+  batch->record();
+  batch->step();  // the first replay of a recording also loads it
+  ops_.take_ledger();
+  const int64_t steps = steps_at(offset);
+  const double interval = ops_.empty_interval_seconds();
+  for (int64_t i = 0; i < steps; ++i) {
+    *seconds += timed(ops_, [&] { batch->step(); }) / static_cast<double>(steps * options_.stride);
+    PhaseLedger step = ops_.take_ledger();
+    correct(&step, interval);
+    for (size_t p = 0; p < kPhases; ++p) {
+      (*ledger)[p].seconds += step[p].seconds / static_cast<double>(steps);
+      if (i == 0) (*ledger)[p].intervals += step[p].intervals;
+    }
+  }
+  ops_.trace({});
+}
+
+Observation CellTimer::time_decode(PrefilledBatch* prefilled) const {
+  const int64_t first = prefilled->states.front().length;
+  Observation result;
+  result.steps = options_.steps;
+  {
+    const auto batch = decode_batch(prefilled, longest(first) - first, {});
+    // Half of the layers are traced before the timing and half after it: caches that grow weigh the
+    // same in both.
+    PhaseLedger ledger = declared_work(batch.get());
+    double traced = 0;
+    const int half = options_.stride / 2;
+    for (int offset = 0; offset < half; ++offset) {
+      trace_steps(batch.get(), offset, &ledger, &traced);
+    }
+    const int64_t begin = first + batch->steps() + options_.warm_steps;
+    result.seconds = time_steps(batch.get(), options_.steps);
+    const int64_t end = begin + options_.steps;
+    result.evicted_tokens =
+        static_cast<double>(prefilled->states.size()) *
+        static_cast<double>(plan_.evict_end(end - 1) - plan_.evict_begin(begin)) /
+        static_cast<double>(options_.steps);
+    for (int offset = half; offset < options_.stride; ++offset) {
+      trace_steps(batch.get(), offset, &ledger, &traced);
+    }
+    result.ledger = ledger;
+    result.traced_seconds = traced;
+    prefilled->tokens = batch->newest();
+    batch->finish();
+  }
+  if (plan_.bank != DecodeBank::landmark) return result;
+  const auto batch = decode_batch(prefilled, options_.warm_steps + options_.steps,
+                                  {.sampling = {}, .recorded = true, .evict = false});
+  result.without_bank_seconds = time_steps(batch.get(), options_.steps);
+  prefilled->states.clear();
+  return result;
+}
+
+}  // namespace kvg

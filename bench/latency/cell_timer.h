@@ -1,0 +1,94 @@
+#pragma once
+
+#include "kernels/phase.h"
+#include "model/cache/policy.h"
+#include "model/decode_batch.h"
+#include "model/forward.h"
+#include "model/weights.h"
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <vector>
+
+namespace kvg {
+
+// How cells are timed.
+struct TimingOptions {
+  int64_t chunk = 8192;  // most rows of one call, in prefill
+  int64_t steps = 64;    // decode steps in one timing; rounded up to whole rounds of eviction
+  int stride = 1;        // layers timed in one traced decode step: every stride-th
+  int64_t traced_steps = 4;
+  int64_t warm_steps = 4;
+  uint64_t seed = 0;  // of the prompts
+};
+
+// One timing of one stage of a cell. Seconds are those of a pass, or of a mean step, of the whole
+// batch.
+struct Observation {
+  double seconds = 0;
+  std::optional<double> traced_seconds, without_bank_seconds;
+  std::optional<PhaseLedger> ledger;  // what timing itself costs is taken off
+  int64_t steps = 0;                  // of decode
+  double evicted_tokens = 0;          // in the pass or in a mean step, all sequences
+};
+
+// Sequences that have taken a prompt in, and the token that each chose last.
+struct PrefilledBatch {
+  std::vector<SequenceState> states;
+  std::vector<int32_t> tokens;
+};
+
+// Runs one method of a model the way it is served, and times it. Weights and operations must
+// outlive it. Prompts are random tokens: times depend on their number, not on what they say.
+class CellTimer {
+ public:
+  CellTimer(const Weights& weights, Ops& ops, const Method& method, TimingOptions options);
+
+  // Caches of one sequence that was provisioned for `tokens` tokens, by formula.
+  CacheBytes cache_bytes(int64_t tokens) const;
+  // Longest sequence that timing decode at `context` makes.
+  int64_t longest(int64_t context) const;
+  // The plan of decoding, without a batch.
+  const DecodePlan& plan() const { return plan_; }
+
+  // Empty caches with room for longest(context). Throws Error when they do not fit.
+  std::vector<SequenceState> start(int64_t batch, int64_t context) const;
+  // Prefills one sequence, without timing.
+  PrefilledBatch prefill_one(int64_t context) const;
+  // Makes it a batch by copying the first sequence.
+  void replicate(int64_t batch, PrefilledBatch* prefilled) const;
+
+  // Untimed work like the cell's own: modules are loaded, clocks rise.
+  void warm_up(int64_t context) const;
+  // Times prefill of `batch` prompts packed into calls of at most `chunk` rows, until each has its
+  // first token: without timing inside, traced, and without the bank update. `removal_first` says
+  // which of the latter two goes first. `keep`, when given, receives the batch.
+  Observation time_prefill(int64_t batch, int64_t context, bool removal_first,
+                           PrefilledBatch* keep) const;
+  // Times decode steps of a prefilled batch, which is used up.
+  Observation time_decode(PrefilledBatch* prefilled) const;
+  // Seconds of a mean step, nothing else; `steps` of them after a warm-up.
+  double time_steps(DecodeBatch* batch, int64_t steps) const;
+  std::unique_ptr<DecodeBatch> decode_batch(PrefilledBatch* prefilled, int64_t max_steps,
+                                            const DecodeOptions& options) const;
+
+ private:
+  std::vector<int32_t> prefill(Forward& forward, std::span<SequenceState> states,
+                               const std::vector<std::vector<int32_t>>& prompts) const;
+  std::vector<std::vector<int32_t>> prompts(int64_t batch, int64_t context) const;
+  void trace_steps(DecodeBatch* batch, int offset, PhaseLedger* ledger, double* seconds) const;
+  PhaseLedger declared_work(DecodeBatch* batch) const;
+  int64_t round() const;  // steps until evictions repeat
+  int64_t steps_at(int offset) const;
+
+  const Weights& weights_;
+  Ops& ops_;
+  TimingOptions options_;
+  std::unique_ptr<Policy> policy_;
+  CacheGeometry geometry_;
+  DecodePlan plan_;
+};
+
+}  // namespace kvg
