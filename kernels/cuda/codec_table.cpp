@@ -1,46 +1,52 @@
 #include "kernels/cuda/codec_table.h"
 
 #include "base/error.h"
+#include "kernels/cuda/codec/make.h"
+#include "kernels/landmark_codec.h"
 
 #include <algorithm>
+#include <span>
+
+#include <cuda_runtime_api.h>
 
 namespace kvg::cuda {
 
 namespace {
 
-DeviceCodec make_plain(const Codec& codec) {
-  const CodecSpec& spec = codec.spec();
-  KVG_CHECK(!codec.rotates(), "codec without a descriptor");
-  DeviceCodec device;
-  device.kind = spec.kind;
-  device.fp8_scale = spec.fp8_scale;
-  device.scaled = codec.scale_bytes() > 0;
-  device.head_dim = codec.head_dim();
-  device.code_bytes = static_cast<int32_t>(codec.code_bytes());
-  return device;
+bool has_table_per_site(const Codec& codec) {
+  return codec.rotates() && codec.spec().rotation == Rotation::haar;
 }
 
 }  // namespace
 
+CodecTable::~CodecTable() {
+  for (void* memory : owned_) (void)cudaFree(memory);
+}
+
+CodecTable::Entry& CodecTable::entry(const Codec& codec, int kv_heads) {
+  const std::span<const int32_t> band = band_of(codec);
+  for (Entry& entry : entries_) {
+    if (entry.spec == codec.spec() && entry.head_dim == codec.head_dim() &&
+        entry.kv_heads == kv_heads && std::ranges::equal(entry.band, band)) {
+      return entry;
+    }
+  }
+  entries_.push_back({codec.spec(), codec.head_dim(), {band.begin(), band.end()}, kv_heads, 0, {}});
+  return entries_.back();
+}
+
 const DeviceCodec& CodecTable::find(const Codec& codec, int32_t layer, int kv_heads,
                                     bool may_upload) {
-  const bool per_site = codec.rotates() && codec.spec().rotation == Rotation::haar;
-  const auto found = std::find_if(entries_.begin(), entries_.end(), [&](const Entry& entry) {
-    return entry.spec == codec.spec() && entry.head_dim == codec.head_dim() &&
-           entry.device.code_bytes == codec.code_bytes() &&
-           (!per_site || entry.kv_heads == kv_heads);
-  });
-  if (found != entries_.end() && (!per_site || layer < found->layers)) return found->device;
+  const bool per_site = has_table_per_site(codec);
+  Entry& found = entry(codec, per_site ? kv_heads : 0);
+  const bool made = found.layers > 0;
+  if (made && (!per_site || layer < found.layers)) return found.device;
   KVG_CHECK(may_upload, "a codec's tables must be made before a step is recorded");
-  // Layers are asked for one after another: twice as many each time.
-  const int32_t layers = found == entries_.end() ? layer + 1 : std::max(layer + 1, 2 * layer);
-  if (found == entries_.end()) {
-    entries_.push_back({codec.spec(), codec.head_dim(), kv_heads, {}, layers, make_plain(codec)});
-    return entries_.back().device;
-  }
-  found->device = make_plain(codec);
-  found->layers = layers;
-  return found->device;
+  // Layers are asked for one after another: room for twice as many each time.
+  const int32_t layers = std::max(layer + 1, 2 * found.layers);
+  found.device = make_device_codec(codec, layers, kv_heads, &owned_);
+  found.layers = layers;
+  return found.device;
 }
 
 }  // namespace kvg::cuda

@@ -2,7 +2,6 @@
 
 #include "kernels/codec.h"
 #include "kernels/cuda/codec/device_codec.h"
-#include "kernels/cuda/device_buffer.h"
 
 #include <cstdint>
 #include <list>
@@ -14,20 +13,27 @@ namespace kvg::cuda {
 // share one, and nothing is freed before the table is: descriptors are copied into other tables.
 class CodecTable {
  public:
-  // For layers 0..layer. `may_upload`: whether a new table may be made now (not within a capture).
+  CodecTable() = default;
+  ~CodecTable();
+  CodecTable(const CodecTable&) = delete;
+  CodecTable& operator=(const CodecTable&) = delete;
+
+  // For layers 0..layer. `may_upload`: whether tables may be made now (not within a capture).
   const DeviceCodec& find(const Codec& codec, int32_t layer, int kv_heads, bool may_upload);
 
  private:
   struct Entry {
     CodecSpec spec;
     int head_dim = 0;
-    int kv_heads = 0;
     std::vector<int32_t> band;
-    int32_t layers = 0;
+    int kv_heads = 0;    // where each site has its own table; 0 otherwise
+    int32_t layers = 0;  // likewise
     DeviceCodec device;
   };
+  Entry& entry(const Codec& codec, int kv_heads);
+
   std::list<Entry> entries_;
-  std::vector<DeviceBuffer> owned_;
+  std::vector<void*> owned_;
 };
 
 }  // namespace kvg::cuda

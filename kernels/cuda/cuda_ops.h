@@ -6,8 +6,16 @@
 
 namespace kvg {
 
+struct CudaOpsOptions {
+  int device = 0;
+  bool ranges = false;  // phases and replays as NVTX ranges for Nsight (domain "kvgauge")
+};
+
 // The operations on one NVIDIA GPU (compute capability 8.0 or later): bf16 in memory, fp32
-// accumulation. head_dim 64 or 128. Throws Error when there is no such GPU.
+// accumulation. head_dim 64 or 128. Operations are issued in order and return before they are done;
+// copy() to host memory, take_ledger() and synchronize() wait. profile() is empty: take_ledger()
+// tells where the time goes. For one host thread. Throws Error when there is no such GPU.
+std::unique_ptr<Ops> make_cuda_ops(const CudaOpsOptions& options);
 std::unique_ptr<Ops> make_cuda_ops(int device = 0);
 
 }  // namespace kvg

@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "kernels/cuda/gemm/cublas.h"
+#include "kernels/cuda/gemm/gemv.h"
 
 #include <compare>
 #include <map>
@@ -11,6 +12,9 @@ namespace kvg::cuda {
 
 namespace {
 
+// Up to here the product waits for the weights alone, and the library's tiles of 64 and more rows
+// only get in the way.
+constexpr int64_t kMostGemvRows = kGemvMaxRows;
 constexpr size_t kWorkspace = size_t{32} << 20;  // what the library asks for on Hopper
 
 // The largest power of two, up to what the library makes use of, that an address is a multiple of.
@@ -61,6 +65,11 @@ std::string to_string(const Shape& shape) {
   return std::to_string(shape.rows) + " x " + std::to_string(shape.in) + " x " +
          std::to_string(shape.out) + " -> " + std::string(dtype_name(shape.out_type)) +
          (shape.bias ? " with bias" : "");
+}
+
+bool gemv_serves_tensors(const LinearParams& p) {
+  return gemv_serves(p.x.size(0), p.x.size(1)) && alignment(p.x.data) >= 16 &&
+         alignment(p.weight.data) >= 16;
 }
 
 // In the library's column-major terms out^T = W x^T: W is its A, transposed.
@@ -136,12 +145,34 @@ Linear::Linear(CudaContext& context)
 
 Linear::~Linear() = default;
 
-void Linear::run(const LinearParams& params) { run(params, LinearKernel::cublaslt); }
+void Linear::run(const LinearParams& params) {
+  const bool few = params.x.size(0) <= kMostGemvRows && gemv_serves_tensors(params);
+  run(params, few ? LinearKernel::gemv : LinearKernel::cublaslt);
+}
 
-void Linear::run(const LinearParams& p, LinearKernel kernel) {
+void Linear::run(const LinearParams& params, LinearKernel kernel) {
+  if (params.out.elements() == 0) return;
+  if (kernel == LinearKernel::gemv) {
+    run_gemv(params);
+  } else {
+    run_cublas(params);
+  }
+}
+
+void Linear::run_gemv(const LinearParams& p) {
+  if (!gemv_serves_tensors(p)) {
+    throw Error("linear gemv", "shape", to_string(shape_of(p)),
+                "at most " + std::to_string(kGemvMaxRows) +
+                    " rows, inputs a multiple of 8, x and W 16-byte aligned");
+  }
+  const GemvLaunch product{p.x.data,    p.weight.data, p.bias.data,      p.out.data,
+                           p.x.size(0), p.x.size(1),   p.weight.size(0), p.out.dtype};
+  KVG_CHECK_CUDA(launch(product, context_.stream()));
+  context_.declare(bytes(product), flops(product));
+}
+
+void Linear::run_cublas(const LinearParams& p) {
   const Shape shape = shape_of(p);
-  if (shape.rows == 0 || shape.out == 0) return;
-  KVG_CHECK(kernel == LinearKernel::cublaslt, "gemv");
   Plan& plan = plans_->of(shape);
   if (shape.bias) {
     set(&plan.product, CUBLASLT_MATMUL_DESC_BIAS_POINTER, static_cast<const void*>(p.bias.data));

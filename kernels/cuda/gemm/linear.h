@@ -24,13 +24,16 @@ class Linear {
   explicit Linear(CudaContext& context);
   ~Linear();
 
-  // Chooses by the table in linear.cpp.
+  // Chooses the kernel by the number of rows.
   void run(const LinearParams& params);
   // For comparison. Throws Error when the kernel does not serve the shape.
   void run(const LinearParams& params, LinearKernel kernel);
 
  private:
   struct Plans;
+  void run_gemv(const LinearParams& params);
+  void run_cublas(const LinearParams& params);
+
   CudaContext& context_;
   Scratch workspace_;
   std::unique_ptr<Plans> plans_;
