@@ -1,6 +1,7 @@
 #include "base/memory.h"
 #include "cli/commands.h"
 #include "cli/inspect_cache.h"
+#include "cli/inspect_logits.h"
 #include "cli/options.h"
 #include "cli/table.h"
 #include "cli/text_file.h"
@@ -73,6 +74,7 @@ void add_inspect(CLI::App& app, int&) {
       *app.add_subcommand("inspect", "Look into caches, models, tokens, generated text");
   inspect.require_subcommand(1);
   add_inspect_cache(inspect);
+  add_inspect_logits(inspect);
 
   auto model = std::make_shared<std::string>("kvg-tiny");
   CLI::App& model_command = *inspect.add_subcommand("model", "Geometry and identity of a model");

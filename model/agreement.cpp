@@ -1,6 +1,6 @@
 #include "model/agreement.h"
 
-#include "model/forward.h"
+#include "model/prompt_logits.h"
 #include "model/session.h"
 
 #include <algorithm>
@@ -15,59 +15,11 @@ constexpr int64_t kBatch = 32;  // texts decoded together
 
 using Prompts = std::span<const std::vector<int32_t>>;
 
-// Logits after every token of one prompt at a time.
-class PromptLogits {
- public:
-  PromptLogits(const ModelOnOps& model, const std::string& method, int64_t longest)
-      : model_(model),
-        policy_(make_policy(Method::parse(method))),
-        longest_(longest),
-        forward_(*model.weights, *policy_, *model.ops, longest) {}
-
-  // [tokens, vocab]
-  std::vector<float> of(std::span<const int32_t> tokens) {
-    SequenceState state;
-    const CacheGeometry geometry = cache_geometry(model_.weights->config);
-    for (int layer = 0; layer < geometry.layers; ++layer) {
-      state.layers.push_back(policy_->make_layer(*model_.ops, geometry, layer, longest_));
-    }
-    const SequenceInput input{&state, tokens};
-    const Tensor hidden = forward_.run({&input, 1});
-    std::vector<float> result;
-    const int64_t n = std::ssize(tokens);
-    for (int64_t done = 0; done < n;) {
-      const int64_t count = std::min(forward_.logits_rows(), n - done);
-      append(forward_.logits(hidden, done, count), &result);
-      done += count;
-    }
-    return result;
-  }
-
- private:
-  void append(const Tensor& logits, std::vector<float>* result) {
-    const auto n = static_cast<size_t>(logits.elements());
-    if (logits.dtype == DType::f64) {
-      std::vector<double> values(n);
-      model_.ops->copy(values.data(), logits.data, logits.bytes());
-      result->insert(result->end(), values.begin(), values.end());
-      return;
-    }
-    const size_t begin = result->size();
-    result->resize(begin + n);
-    model_.ops->copy(result->data() + begin, logits.data, logits.bytes());
-  }
-
-  ModelOnOps model_;
-  std::unique_ptr<Policy> policy_;
-  int64_t longest_;
-  Forward forward_;
-};
-
 void compare_distributions(const ModelOnOps& expected, const ModelOnOps& actual,
                            const std::string& method, Prompts prompts, int64_t longest,
                            Agreement* result) {
-  PromptLogits p(expected, method, longest);
-  PromptLogits q(actual, method, longest);
+  PromptLogits p(*expected.weights, *expected.ops, method, longest, longest);
+  PromptLogits q(*actual.weights, *actual.ops, method, longest, longest);
   const auto vocab = static_cast<size_t>(expected.weights->config.vocab);
   double sum = 0;
   for (const std::vector<int32_t>& prompt : prompts) {
