@@ -22,10 +22,12 @@ set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)
 set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION -std=c++20)
 set(CMAKE_CUDA_STANDARD 20)
 find_package(CUDAToolkit REQUIRED)
+include(ptxas_gate)
+set(CMAKE_CUDA_COMPILER_LAUNCHER ${KVG_PTXAS_LAUNCHER})
 if(KVG_CCACHE)
-  set(CMAKE_CUDA_COMPILER_LAUNCHER ${KVG_CCACHE})
+  list(APPEND CMAKE_CUDA_COMPILER_LAUNCHER ${KVG_CCACHE})
 endif()
 
 target_compile_options(
   kvg_flags INTERFACE
-  $<$<COMPILE_LANGUAGE:CUDA>:-Werror=all-warnings -Xcompiler=-Wall,-Wextra,-Werror --expt-relaxed-constexpr>)
+  $<$<COMPILE_LANGUAGE:CUDA>:-Werror=all-warnings -Xcompiler=-Wall,-Wextra,-Werror --expt-relaxed-constexpr ${KVG_PTXAS_FLAGS}>)
