@@ -1,6 +1,7 @@
 #include "kernels/cuda/gemm/linear.h"
 
 #include "base/error.h"
+#include "kernels/cuda/fused/convert.h"
 #include "kernels/cuda/gemm/cublas.h"
 #include "kernels/cuda/gemm/gemv.h"
 
@@ -16,6 +17,9 @@ namespace {
 // only get in the way.
 constexpr int64_t kMostGemvRows = kGemvMaxRows;
 constexpr size_t kWorkspace = size_t{32} << 20;  // what the library asks for on Hopper
+// The library adds a bias of the result's type only: behind the workspace there is room for one
+// that had to be widened.
+constexpr int64_t kMostWideBias = int64_t{1} << 18;
 
 // The largest power of two, up to what the library makes use of, that an address is a multiple of.
 uint32_t alignment(const void* address) {
@@ -85,7 +89,7 @@ cublasLtMatmulDescOpaque_t describe(const Shape& shape) {
   set(&product, CUBLASLT_MATMUL_DESC_TRANSA, CUBLAS_OP_T);
   if (shape.bias) {
     set(&product, CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS);
-    set(&product, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, CUDA_R_16BF);
+    set(&product, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, cuda_type(shape.out_type));
   }
   return product;
 }
@@ -140,7 +144,7 @@ Plan Linear::Plans::make(const Shape& shape) const {
 
 Linear::Linear(CudaContext& context)
     : context_(context),
-      workspace_(context.scratch(kWorkspace)),
+      workspace_(context.scratch(kWorkspace + kMostWideBias * sizeof(float))),
       plans_(std::make_unique<Plans>()) {}
 
 Linear::~Linear() = default;
@@ -171,17 +175,31 @@ void Linear::run_gemv(const LinearParams& p) {
   context_.declare(bytes(product), flops(product));
 }
 
+const void* Linear::bias_of_result_type(const LinearParams& p) {
+  if (p.out.dtype == DType::bf16) return p.bias.data;
+  const int64_t outputs = p.bias.elements();
+  if (outputs > kMostWideBias) {
+    throw Error("linear", "bias of f32 results", std::to_string(outputs),
+                "at most " + std::to_string(kMostWideBias));
+  }
+  void* wide = workspace_.as<char>() + kWorkspace;
+  const ConvertLaunch widening{p.bias.data, wide, outputs, DType::bf16, DType::f32};
+  KVG_CHECK_CUDA(launch(widening, context_.stream()));
+  context_.declare(bytes(widening), flops(widening));
+  return wide;
+}
+
 void Linear::run_cublas(const LinearParams& p) {
   const Shape shape = shape_of(p);
   Plan& plan = plans_->of(shape);
   if (shape.bias) {
-    set(&plan.product, CUBLASLT_MATMUL_DESC_BIAS_POINTER, static_cast<const void*>(p.bias.data));
+    set(&plan.product, CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias_of_result_type(p));
   }
   const float one = 1, zero = 0;
   KVG_CHECK_CUBLAS(cublasLtMatmul(plans_->handle, &plan.product, &one, p.weight.data, &plan.weight,
                                   p.x.data, &plan.x, &zero, p.out.data, &plan.out, p.out.data,
-                                  &plan.out, &plan.algorithm, workspace_.as<void>(),
-                                  workspace_.bytes(), context_.stream()));
+                                  &plan.out, &plan.algorithm, workspace_.as<void>(), kWorkspace,
+                                  context_.stream()));
   const size_t bias = p.bias ? p.bias.bytes() : 0;
   context_.declare(static_cast<int64_t>(p.x.bytes() + p.weight.bytes() + bias + p.out.bytes()),
                    2 * shape.rows * shape.in * shape.out);

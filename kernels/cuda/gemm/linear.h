@@ -33,6 +33,7 @@ class Linear {
   struct Plans;
   void run_gemv(const LinearParams& params);
   void run_cublas(const LinearParams& params);
+  const void* bias_of_result_type(const LinearParams& params);
 
   CudaContext& context_;
   Scratch workspace_;
