@@ -111,7 +111,8 @@ class RandomCache : public LayerCache {
       }
       // Until the bank is full, tokens go into slots that follow each other: one move.
       int64_t run = 1;
-      while (run < kRun && evicted_ + run < position && slot_of(evicted_ + run) == slot + run) {
+      while (run < kRun && evicted_ + run < position && slot + run < shape_.bank &&
+             slot_of(evicted_ + run) == slot + run) {
         ++run;
       }
       const int64_t from = ring_.slot_of(evicted_);
