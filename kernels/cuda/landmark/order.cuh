@@ -10,8 +10,8 @@ namespace kvg::cuda {
 
 // Gate descending, then match ascending (null: no difference), then as they came. Returns whether
 // any gates are equal. Synchronises.
-__device__ __noinline__ bool order_by_gate(const float* gate, int32_t* order, int tokens,
-                                           const float* match) {
+inline __device__ __noinline__ bool order_by_gate(const float* gate, int32_t* order, int tokens,
+                                                  const float* match) {
   bool equal = false;
   for (int i = static_cast<int>(threadIdx.x); i < tokens; i += kLandmarkThreads) {
     order[i] = i;  // stays where gates are NaN and ranks make no sense

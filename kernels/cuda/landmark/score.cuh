@@ -102,7 +102,7 @@ struct Exchange {
   Rounding round;
 };
 
-__device__ __noinline__ void take_means(Exchange e) {
+inline __device__ __noinline__ void take_means(Exchange e) {
   if (e.ctas > 1) {
     cluster_sync();
   } else {
