@@ -54,7 +54,7 @@ LandmarkParams make_params(const LandmarkCase& test, const LandmarkCodecs& codec
                            const std::vector<LandmarkStep>& steps, const LandmarkBank& bank) {
   LandmarkParams params;
   params.first_position = begin;
-  params.layer = 1;
+  params.layer = test.layer;
   params.eta = codecs.eta.data();
   params.slow_dims = codecs.slow_dims;
   params.bank = bank;

@@ -26,6 +26,7 @@ struct LandmarkCase {
   bool counts = true;
   bool noise = false;  // banks start as noise
   bool single = false;
+  int32_t layer = 1;
 };
 
 // The two presets (model/cache/landmark_settings.cpp).
