@@ -1,6 +1,7 @@
 #include "reports/page_style.h"
 
 #include "reports/charts/palette.h"
+#include "reports/charts/stacked_bar_chart.h"
 
 #include <string_view>
 
@@ -99,11 +100,17 @@ svg .ld{fill:none;stroke:var(--c);stroke-width:.8;stroke-opacity:.6}
 svg .lt{fill:var(--c);font-weight:500;paint-order:stroke;stroke:var(--bg);stroke-width:3px;stroke-linejoin:round}
 svg .fr{fill:none;stroke:var(--soft);stroke-width:1.2;stroke-dasharray:3 3}
 svg .he{fill:var(--card)}
+svg .sg{fill:var(--p);stroke:var(--bg);stroke-width:.8}
+svg .sl{font-size:11px;fill:var(--q)}
 svg .hv{font-size:11px;font-weight:500}
 svg .hb .hv{fill:#1c1c1a}
 svg .hw .hv{fill:#fff}
 .mf{--c:var(--mf)}.mc{--c:var(--mc)}.m0{--c:var(--m0)}.m1{--c:var(--m1)}.m2{--c:var(--m2)}
 .m3{--c:var(--m3)}.m4{--c:var(--m4)}.m5{--c:var(--m5)}
+.p0{--p:var(--p0);--q:var(--q0)}.p1{--p:var(--p1);--q:var(--q1)}.p2{--p:var(--p2);--q:var(--q2)}
+.p3{--p:var(--p3);--q:var(--q3)}.p4{--p:var(--p4);--q:var(--q4)}.p5{--p:var(--p5);--q:var(--q5)}
+.p6{--p:var(--p6);--q:var(--q6)}.p7{--p:var(--p7);--q:var(--q7)}.p8{--p:var(--p8);--q:var(--q8)}
+.p9{--p:var(--p9);--q:var(--q9)}
 )css";
 
 constexpr std::string_view kSmall = R"css(
@@ -118,9 +125,9 @@ figure,tr,ul.findings li{break-inside:avoid}.scroll{overflow:visible}table{font-
 
 std::string page_style() {
   std::string css = ":root{color-scheme:light dark;";
-  css += std::string(kLight) + palette_css(false) + "}\n";
+  css += std::string(kLight) + palette_css(false) + kind_palette_css(false) + "}\n";
   css += "@media screen and (prefers-color-scheme:dark){:root{";
-  css += std::string(kDark) + palette_css(true) + "}}";
+  css += std::string(kDark) + palette_css(true) + kind_palette_css(true) + "}}";
   css += kText;
   css += kCharts;
   css += kSmall;

@@ -109,6 +109,7 @@ Run read_run_json(const std::filesystem::path& path) {
   if (fields.integer("schema_version") != kSchemaVersion) {
     fields.fail("schema_version", parsed["schema_version"], std::to_string(kSchemaVersion));
   }
+  if (fields.has("kind")) fields.fail("kind", parsed["kind"], "no kind: an evaluation");
   Run run;
   run.run_id = fields.text("run_id");
   run.status = fields.text("status");

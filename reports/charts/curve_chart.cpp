@@ -1,0 +1,206 @@
+#include "reports/charts/curve_chart.h"
+
+#include "reports/charts/frame.h"
+#include "reports/text.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <limits>
+
+#include <fmt/format.h>
+
+namespace kvg::reports {
+
+namespace {
+
+struct Range {
+  double low = std::numeric_limits<double>::infinity();
+  double high = -std::numeric_limits<double>::infinity();
+  void cover(double value) {
+    low = std::min(low, value);
+    high = std::max(high, value);
+  }
+};
+
+// The range with some room around it; a logarithmic one grows by a factor.
+Range padded(Range range, bool logarithmic, std::optional<double> low, double factor) {
+  if (range.low > range.high) return {1, 10};
+  if (logarithmic) {
+    range = {range.low / factor, range.high * factor};
+  } else {
+    const double pad = range.high > range.low ? 0.08 * (range.high - range.low) : 0.5 * range.high;
+    range = {range.low - pad, range.high + pad};
+  }
+  if (low) range.low = *low;
+  if (!(range.high > range.low)) range.high = range.low + 1;
+  return range;
+}
+
+std::vector<Tick> log_ticks(const Range& range) {
+  std::vector<Tick> ticks;
+  const bool few = std::log10(range.high / range.low) < 2.2;
+  for (double power = std::floor(std::log10(range.low)); power <= std::log10(range.high); ++power) {
+    for (const double factor : {1.0, 2.0, 5.0}) {
+      const double value = factor * std::pow(10, power);
+      if (value < range.low || value > range.high || (factor > 1 && !few)) continue;
+      ticks.push_back({value, si_number(value)});
+    }
+  }
+  return ticks;
+}
+
+std::vector<Tick> binary_ticks(const Range& range) {
+  std::vector<Tick> ticks;
+  const double first = std::ceil(std::log2(range.low) - 1e-9);
+  const double last = std::floor(std::log2(range.high) + 1e-9);
+  const double step = std::max(1.0, std::ceil((last - first + 1) / 8));
+  for (double exponent = first; exponent <= last; exponent += step) {
+    const double value = std::exp2(exponent);
+    ticks.push_back(
+        {value, value >= 1024 ? fmt::format("{:g}k", value / 1024) : fmt::format("{:g}", value)});
+  }
+  return ticks;
+}
+
+struct Frame {
+  PlotArea area;
+  Scale x, y;
+  std::vector<Tick> x_ticks, y_ticks;
+};
+
+Frame make_frame(const CurveChart& chart) {
+  Range x, y;
+  for (const Curve& curve : chart.curves) {
+    for (const CurvePoint& point : curve.points) {
+      x.cover(point.x);
+      y.cover(point.y);
+      y.cover(point.low);
+      y.cover(point.high);
+    }
+  }
+  for (const auto& [at, height] : chart.ceiling) {
+    if (height > 0) y.high = std::max(y.high, height);
+    x.cover(at);
+  }
+  x = padded(x, chart.log_x, std::nullopt, chart.ceiling.empty() ? 1.25 : 1);
+  y = padded(y, chart.log_y, chart.low, 1.6);
+  Frame frame;
+  frame.x_ticks = chart.powers_of_two ? binary_ticks(x)
+                  : chart.log_x       ? log_ticks(x)
+                                      : linear_ticks(x.low, x.high, 5);
+  frame.y_ticks = chart.log_y ? log_ticks(y) : linear_ticks(y.low, y.high, 5);
+  double label_width = 30;
+  for (const Curve& curve : chart.curves) {
+    if (curve.joined) label_width = std::max(label_width, text_width(curve.label, 12) + 22);
+  }
+  frame.area = {tick_label_width(frame.y_ticks) + 12, chart.title.empty() ? 30.0 : 54.0,
+                chart.width - label_width, chart.height - 44};
+  frame.x = {x.low, x.high, frame.area.left, frame.area.right, chart.log_x};
+  frame.y = {y.low, y.high, frame.area.bottom, frame.area.top, chart.log_y};
+  return frame;
+}
+
+void draw_ceiling(Svg& svg, const CurveChart& chart, const Frame& frame) {
+  if (chart.ceiling.empty()) return;
+  std::string path;
+  for (const auto& [x, y] : chart.ceiling) {
+    path += fmt::format("{}{} {}", path.empty() ? 'M' : 'L', coordinate(frame.x(x)),
+                        coordinate(frame.y(std::max(y, frame.y.low))));
+  }
+  svg.path(path, "fr");
+  svg.text(frame.x(chart.ceiling.back().first) - 4, frame.y(chart.ceiling.back().second) - 7,
+           chart.ceiling_label, "al", "end");
+}
+
+void draw_curve(Svg& svg, const Curve& curve, const Frame& frame) {
+  svg.open(curve.style.css_class);
+  std::string path;
+  for (const CurvePoint& point : curve.points) {
+    path += fmt::format("{}{} {}", path.empty() ? 'M' : 'L', coordinate(frame.x(point.x)),
+                        coordinate(frame.y(point.y)));
+  }
+  if (curve.joined && curve.points.size() > 1) {
+    svg.path(
+        path, "ln",
+        curve.style.dash.empty() ? "" : fmt::format("stroke-dasharray=\"{}\"", curve.style.dash));
+  }
+  for (const CurvePoint& point : curve.points) {
+    const double x = frame.x(point.x), y = frame.y(point.y);
+    svg.open("pt", point.note);
+    if (point.high > point.low) svg.line(x, frame.y(point.low), x, frame.y(point.high), "eb");
+    draw_marker(svg, x, y, curve.style);
+    svg.close();
+  }
+  svg.close();
+}
+
+// Names at the right ends of lines, and beside the points that have one.
+void draw_labels(Svg& svg, const CurveChart& chart, const Frame& frame) {
+  std::vector<double> wanted;
+  std::vector<const Curve*> named;
+  for (const Curve& curve : chart.curves) {
+    if (!curve.joined || curve.points.empty()) continue;
+    named.push_back(&curve);
+    wanted.push_back(frame.y(curve.points.back().y));
+  }
+  const std::vector<double> placed =
+      spread_apart(wanted, 14, frame.area.top, frame.area.bottom - 4);
+  for (size_t i = 0; i < named.size(); ++i) {
+    svg.open(named[i]->style.css_class);
+    const double end = frame.x(named[i]->points.back().x);
+    svg.path(fmt::format("M{} {}L{} {}", coordinate(end + 6), coordinate(wanted[i]),
+                         coordinate(frame.area.right + 12), coordinate(placed[i])),
+             "ld");
+    svg.text(frame.area.right + 15, placed[i] + 4, named[i]->label, "lt");
+    svg.close();
+  }
+  struct Near {
+    double x;
+    const CurvePoint* point;
+    const Curve* curve;
+  };
+  std::vector<Near> near;
+  std::vector<double> heights;
+  for (const Curve& curve : chart.curves) {
+    for (const CurvePoint& point : curve.points) {
+      if (point.label.empty()) continue;
+      near.push_back({frame.x(point.x), &point, &curve});
+      heights.push_back(frame.y(point.y));
+    }
+  }
+  const std::vector<double> rows = spread_apart(heights, 12, frame.area.top, frame.area.bottom - 4);
+  for (size_t i = 0; i < near.size(); ++i) {
+    svg.open(near[i].curve->style.css_class);
+    const bool left = near[i].x + 9 + text_width(near[i].point->label, 12) > chart.width;
+    svg.text(near[i].x + (left ? -9 : 9), rows[i] + 4, near[i].point->label, "lt",
+             left ? "end" : "start");
+    svg.close();
+  }
+}
+
+}  // namespace
+
+std::string si_number(double value) {
+  constexpr std::array<const char*, 6> kPrefixes = {"", " k", " M", " G", " T", " P"};
+  size_t prefix = 0;
+  while (value >= 999.5 && prefix + 1 < kPrefixes.size()) {
+    value /= 1000;
+    ++prefix;
+  }
+  return fmt::format("{:.3g}{}", value, kPrefixes[prefix]);
+}
+
+std::string draw(const CurveChart& chart) {
+  const Frame frame = make_frame(chart);
+  Svg svg(chart.width, chart.height, chart.title + ": " + chart.y_label + " by " + chart.x_label);
+  draw_title(svg, chart.title);
+  draw_y_axis(svg, frame.area, frame.y, frame.y_ticks, chart.y_label);
+  draw_x_axis(svg, frame.area, frame.x, frame.x_ticks, chart.x_label);
+  draw_ceiling(svg, chart, frame);
+  for (const Curve& curve : chart.curves) draw_curve(svg, curve, frame);
+  draw_labels(svg, chart, frame);
+  return svg.finish();
+}
+
+}  // namespace kvg::reports
