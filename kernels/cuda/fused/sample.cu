@@ -195,7 +195,8 @@ __device__ void record(const SampleLaunch& p, int64_t row, int32_t token) {
 }
 
 // One block a row.
-__global__ void __launch_bounds__(kThreads) sample_kernel(const __grid_constant__ SampleLaunch p) {
+__global__ void __launch_bounds__(kThreads, 1)
+    sample_kernel(const __grid_constant__ SampleLaunch p) {
   __shared__ Shared shared;
   Row row{p.logits + blockIdx.x * p.vocab, p.vocab, 0, p.temperature};
   const int64_t position = p.positions[blockIdx.x];
