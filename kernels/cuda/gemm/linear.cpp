@@ -112,7 +112,9 @@ struct Linear::Plans {
   Plan make(const Shape& shape) const;
 };
 
-// The library's first choice, without timing: the same in every process.
+// The library's first choice, without timing: the same in every process. For the products of
+// Mistral-7B at 16 to 8192 rows on an H200 it takes 2 to 4 % longer than the best of the first
+// eight, 13 % at worst (256 x 14336 x 4096); choosing by time would not repeat bitwise.
 Plan Linear::Plans::make(const Shape& shape) const {
   Plan plan{describe(shape),
             layout(DType::bf16, shape.out, shape.in),

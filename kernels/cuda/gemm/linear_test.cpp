@@ -1,6 +1,7 @@
 #include "kernels/cuda/gemm/linear.h"
 
 #include "kernels/cuda/gpu_test.h"
+#include "kernels/decode.h"
 #include "kernels/reference/linear.h"
 
 #include <string>
@@ -138,6 +139,20 @@ TEST_F(LinearTest, ReadsRowsThatAreNotAligned) {
     context.synchronize();
     EXPECT_LT(relative_norm(product.result(), product.expected()), 5e-3) << rows;
   }
+}
+
+TEST_F(LinearTest, CanBeRecordedBeforeItEverRan) {
+  CudaContext context;
+  Linear linear(context);
+  Product few({5, 1024, 72}, true, DType::bf16), many({71, 520, 328}, true, DType::f32);
+  const std::unique_ptr<Recording> recording = context.record([&] {
+    linear.run(few.params());
+    linear.run(many.params());
+  });
+  recording->replay();
+  context.synchronize();
+  EXPECT_LT(relative_norm(few.result(), few.expected()), 5e-3);
+  EXPECT_LT(relative_norm(many.result(), many.expected()), 1e-5);
 }
 
 TEST_F(LinearTest, DeclaresWhatItMovesAndDoes) {
