@@ -166,7 +166,8 @@ void CudaDecodeState::prepare_attention(CudaContext& context) {
   DecodeAttentionLaunch& launch = memory_->attention;
   launch.slots = decode_slots(*this);
   (void)narrow(plan().max_tokens);
-  launch.grid = decode_grid(device_plan_, launch.slots, context.device().multiprocessors);
+  launch.grid = decode_grid(device_plan_, launch.slots, context.device().multiprocessors,
+                            decode_has_clusters());
   memory_->workspace = context.allocate(decode_workspace_bytes(device_plan_, launch.grid));
   launch.workspace = decode_workspace(device_plan_, launch.grid, memory_->workspace->data());
   launch.sequences = narrow(plan().sequences);

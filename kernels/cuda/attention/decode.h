@@ -23,10 +23,18 @@ struct DecodeGrid {
   int32_t queries = 0;  // rows of a block: 8 or 16
   int32_t chunks = 0;   // blocks that share a KV head's slots
   int32_t splits = 0;   // at most
+  // The splits of a KV head form a cluster and add up over distributed shared memory; otherwise the
+  // last block to finish adds up what the others left in the workspace.
+  bool clustered = false;
 };
+inline constexpr int32_t kMostInCluster = 8;
+
+// Whether the kernels that this device would run have clusters: sm_90 code on such a device.
+bool decode_has_clusters();
 
 // As many splits as fill the GPU when all sequences have grown to max_tokens.
-DecodeGrid decode_grid(const DeviceDecodePlan& plan, const DecodeSlots& slots, int multiprocessors);
+DecodeGrid decode_grid(const DeviceDecodePlan& plan, const DecodeSlots& slots, int multiprocessors,
+                       bool clusters);
 
 // Partial results between the blocks of a launch; the counters are zero before and after it.
 struct DecodeWorkspace {
@@ -55,6 +63,9 @@ struct DecodeAttentionLaunch {
   float head_norm_eps = 1e-6f;
   float scale = 0;
   void* out = nullptr;  // [sequences, heads, head_dim] bf16
+  // Starts while the launch before it still runs, which must not write the caches (other than
+  // through the new token) nor the positions, and must itself have started after all that did.
+  bool overlaps = false;
 };
 
 // What kernels/decode.h asks for, as a launch on a CudaDecodeState.

@@ -21,8 +21,8 @@ int64_t workspace_rows(const DeviceDecodePlan& plan, const DecodeGrid& grid) {
 
 }  // namespace
 
-DecodeGrid decode_grid(const DeviceDecodePlan& plan, const DecodeSlots& slots,
-                       int multiprocessors) {
+DecodeGrid decode_grid(const DeviceDecodePlan& plan, const DecodeSlots& slots, int multiprocessors,
+                       bool clusters) {
   const int32_t queries = plan.heads / plan.kv_heads * plan.streams;
   DecodeGrid grid;
   grid.queries = queries <= 8 ? 8 : 16;
@@ -37,6 +37,7 @@ DecodeGrid decode_grid(const DeviceDecodePlan& plan, const DecodeSlots& slots,
     splits = std::min((kWaves * at_once + heads - 1) / heads, tiles / kLeastTiles);
   }
   grid.splits = static_cast<int32_t>(std::max<int64_t>(splits, decode_group_count(slots)));
+  grid.clustered = clusters && grid.splits <= kMostInCluster;
   return grid;
 }
 

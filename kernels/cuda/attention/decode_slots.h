@@ -25,10 +25,9 @@ struct DecodeSlots {
   // DecodePlan::first_recent
   constexpr int32_t first_recent(int32_t position) const {
     if (window == 0) return sinks;
-    const int32_t begin =
-        static_cast<int32_t>(static_cast<uint32_t>(position) / static_cast<uint32_t>(block)) *
-            block -
-        (window - block);
+    const auto past = static_cast<uint32_t>(position);
+    const uint32_t since = block == 1 ? 0 : past % static_cast<uint32_t>(block);
+    const int32_t begin = position - static_cast<int32_t>(since) - (window - block);
     return begin > sinks ? begin : sinks;
   }
 };
@@ -78,20 +77,21 @@ constexpr int32_t decode_tiles(int32_t slots) { return (slots + kDecodeTile - 1)
 // Split `index` of at most `splits` (>= decode_group_count): every split gets the same number of
 // tiles, the least with which all groups fit, but for the last of each group.
 constexpr DecodeSplit decode_split(const DecodeCounts& counts, int32_t splits, int32_t index) {
-  int32_t tiles = 0;
-  for (int g = 0; g < kDecodeGroups; ++g) tiles += decode_tiles(counts.of[g]);
+  int32_t tiles[kDecodeGroups] = {};
+  int32_t all = 0;
+  for (int g = 0; g < kDecodeGroups; ++g) all += tiles[g] = decode_tiles(counts.of[g]);
   DecodeSplit split;
-  int32_t each = (tiles + splits - 1) / splits;
+  int32_t each = all <= splits ? 1 : (all + splits - 1) / splits;
+  // A division is slow on a GPU, and in short caches every tile is a split.
+  const auto parts = [&](int32_t of) { return each == 1 ? of : (of + each - 1) / each; };
   for (;; ++each) {
     split.used = 0;
-    for (int g = 0; g < kDecodeGroups; ++g) {
-      split.used += (decode_tiles(counts.of[g]) + each - 1) / each;
-    }
+    for (int g = 0; g < kDecodeGroups; ++g) split.used += parts(tiles[g]);
     if (split.used <= splits) break;
   }
   int32_t first = 0;  // split of the group's first slot
   for (int g = 0; g < kDecodeGroups; ++g) {
-    const int32_t of_group = (decode_tiles(counts.of[g]) + each - 1) / each;
+    const int32_t of_group = parts(tiles[g]);
     if (index >= first && index < first + of_group) {
       split.group = static_cast<DecodeGroup>(g);
       split.begin = (index - first) * each * kDecodeTile;

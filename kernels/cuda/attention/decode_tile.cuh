@@ -6,34 +6,60 @@
 #include <cstdint>
 
 #include <cuda_bf16.h>
+#include <cuda_fp16.h>
 
 // The slots of one split on their way from memory to the tensor cores. Every warp is a pipeline of
 // its own over 16 slots at a time, so that warps never wait for each other while they read.
+//
+// Slots travel as stored bytes, by cp.async into a ring in shared memory. Plain bf16 is what tensor
+// cores read; of other codecs the bytes are decoded from the ring into a tile beside it.
 namespace kvg::cuda {
 
 inline constexpr int kDecodeWarps = 4;
 inline constexpr int kStepSlots = 16;  // of one warp; the warps' steps interleave
 
-// K and V of 16 slots, without their scales.
+// Shared memory of a warp: three (head_dim 128) or four (64) steps of plain slots. With it, two or
+// three blocks of 4 warps fit a multiprocessor of Hopper, and 192 KB are under way.
 template <int kHeadDim>
-struct DecodeStage {
-  __nv_bfloat16 k[kStepSlots * kHeadDim];
-  __nv_bfloat16 v[kStepSlots * kHeadDim];
-  float k_scales[kStepSlots];
-  float v_scales[kStepSlots];
-};
-
-// Two blocks of 4 warps fit a multiprocessor of Hopper: 128 KB are under way.
+inline constexpr int kWarpBytes = kHeadDim == 128 ? 24576 : 16384;
 template <int kHeadDim>
-struct DecodeStages {
-  static constexpr int kCount = kHeadDim == 128 ? 3 : 5;
-  DecodeStage<kHeadDim> stage[kCount];
-};
+inline constexpr int kTileBytes = kStepSlots* kHeadDim * 2;
 
 // bf16 as it is: vectors move from slots to tensor cores without being touched.
 __device__ inline bool is_plain(const DeviceCodec& codec) {
   return codec.kind == CodecKind::bf16 && codec.band_index == nullptr;
 }
+
+// What a step of 16 slots takes in the ring. Vectors that are no multiple of 16 bytes do not come
+// through it but are decoded from where they are.
+__device__ inline int32_t ring_bytes(const DeviceCodec& codec) {
+  return codec.code_bytes % 16 == 0 ? kStepSlots * codec.code_bytes : 0;
+}
+
+// `bytes` stored bytes by a warp, 16 at a time, of the ring of `period` bytes at `codes` from byte
+// `first` (< period) on; those from `valid` on arrive as zeros.
+__device__ inline void copy_bytes(uint32_t to, const uint8_t* codes, int64_t first, int64_t period,
+                                  int32_t bytes, int32_t valid, int lane) {
+  const uint8_t* from = codes + first;
+  const int64_t wrap = period - first;
+  for (int32_t at = 16 * lane; at < bytes; at += 16 * 32) {
+    const bool inside = at < valid;
+    const uint8_t* source = at < wrap ? from + at : from + at - period;
+    cp_async_16(to + static_cast<uint32_t>(at), inside ? source : codes, inside ? 16 : 0);
+  }
+}
+
+// K and V of one step as tiles.
+struct DecodeTiles {
+  const __nv_bfloat16* k;
+  const __nv_bfloat16* v;
+};
+
+// What a lane knows of a step: lanes 0-15 of the keys of slots 0-15, lanes 16-31 of the values.
+struct StepScales {
+  float scale = 1;         // of the vector
+  float bias = -INFINITY;  // added to the logit, in units of log 2; -infinity: not readable
+};
 
 // Slots [begin, end) of one group and KV head; the group's slot i is number (first + i) mod
 // capacity of its store.
@@ -45,11 +71,28 @@ struct SlotReader {
   int32_t first;
   const uint8_t* valid = nullptr;     // [of the group] 0: not readable
   const float* log_weight = nullptr;  // [of the group] added to the logits
-  // The new token's rows stand in for slot end - 1, so that no plain codec waits until they are
-  // stored; null when the token is not in this split.
-  const __nv_bfloat16* newest_k = nullptr;
-  const __nv_bfloat16* newest_v = nullptr;
 
+  uint8_t* memory = nullptr;  // the warp's
+  bool k_plain, v_plain;
+  int32_t k_bytes, v_bytes;  // of a step in the ring
+  int32_t depth;             // steps in the ring
+
+  // Lays the warp's memory out: the ring, then the tiles that are decoded into.
+  __device__ void lay_out(uint8_t* warp_memory) {
+    memory = warp_memory;
+    k_plain = is_plain(slots->k_codec);
+    v_plain = is_plain(slots->v_codec);
+    k_bytes = ring_bytes(slots->k_codec);
+    v_bytes = ring_bytes(slots->v_codec);
+    const int32_t step = k_bytes + v_bytes;
+    const int32_t ring = kWarpBytes<kHeadDim> -
+                         (k_plain ? 0 : kTileBytes<kHeadDim>)-(v_plain ? 0 : kTileBytes<kHeadDim>);
+    depth = 1;
+    if (2 * step <= ring) depth = 2;
+    if (3 * step <= ring) depth = 3;
+    if (4 * step <= ring) depth = 4;
+    if (8 * step <= ring) depth = 8;
+  }
   __device__ int32_t slot(int32_t index) const {
     const auto capacity = static_cast<int32_t>(slots->capacity);
     const int32_t at = first + index;
@@ -63,29 +106,31 @@ struct SlotReader {
     const int32_t rest = end - begin - warp * kStepSlots;
     return rest > 0 ? (rest + kRound - 1) / kRound : 0;
   }
+  __device__ uint8_t* ring(int32_t place) const { return memory + place * (k_bytes + v_bytes); }
 
-  // Starts (plain) or does (other codecs) the loads of one step; the caller commits and waits.
-  __device__ void start(int32_t step, int warp, int lane, DecodeStage<kHeadDim>& stage) const {
+  // Starts the loads of a step into a place of the ring; the caller commits and waits. Slot `skip`
+  // of the group is left alone.
+  __device__ void start(int32_t step, int32_t place, int warp, int lane, int32_t skip = -1) const {
     const int32_t from = step_begin(step, warp);
-#pragma unroll 1
-    for (int value = 0; value < 2; ++value) {
-      const DeviceCodec& codec = value ? slots->v_codec : slots->k_codec;
-      __nv_bfloat16* tile = value ? stage.v : stage.k;
-      const int64_t before = kv_head * slots->capacity;
-      const uint8_t* codes = (value ? slots->v_codes : slots->k_codes) + before * codec.code_bytes;
-      if (is_plain(codec)) {
-        copy_rows(codes, value ? newest_v : newest_k, from, lane, tile);
-        continue;
-      }
-      const uint16_t* scales = value ? slots->v_scales : slots->k_scales;
-      load_tile<kHeadDim>(codec, codes, scales != nullptr ? scales + before : nullptr,
-                          slots->capacity, slot(from), min(end - from, kStepSlots), kStepSlots,
-                          tile, value ? stage.v_scales : stage.k_scales, lane, 32);
-    }
+    const int32_t rows = min(end - from, kStepSlots);
+    uint32_t to = shared_address(ring(place));
+    copy_side(to, slots->k_codec, slots->k_codes, k_plain, from, rows, lane, skip);
+    to += static_cast<uint32_t>(k_bytes);
+    copy_side(to, slots->v_codec, slots->v_codes, v_plain, from, rows, lane, skip);
   }
 
-  __device__ void copy_rows(const uint8_t* codes, const __nv_bfloat16* newest, int32_t from,
-                            int lane, __nv_bfloat16* tile) const {
+  __device__ void copy_side(uint32_t to, const DeviceCodec& codec, const uint8_t* codes, bool plain,
+                            int32_t from, int32_t rows, int lane, int32_t skip) const {
+    const int64_t period = slots->capacity * codec.code_bytes;
+    codes += kv_head * period;
+    if (plain) return copy_rows(to, codes, from, lane, skip);
+    copy_bytes(to, codes, int64_t{slot(from)} * codec.code_bytes, period, ring_bytes(codec),
+               rows * codec.code_bytes, lane);
+  }
+
+  // Plain rows, swizzled.
+  __device__ void copy_rows(uint32_t to, const uint8_t* codes, int32_t from, int lane,
+                            int32_t skip) const {
     constexpr int kChunks = kHeadDim / 8;
     constexpr int kRows = 32 / kChunks;  // of one access of the warp
     const int chunk = lane % kChunks;
@@ -93,58 +138,86 @@ struct SlotReader {
     for (int i = 0; i < kStepSlots / kRows; ++i) {
       const int row = i * kRows + lane / kChunks;
       const int32_t index = from + row;
+      if (index == skip) continue;
       const uint8_t* source = codes + int64_t{slot(min(index, end - 1))} * (2 * kHeadDim);
-      if (newest != nullptr && index == end - 1) source = reinterpret_cast<const uint8_t*>(newest);
-      cp_async_16(shared_address(tile + tile_chunk<kHeadDim>(row, chunk)), source + 16 * chunk,
-                  index < end ? 16 : 0);
+      cp_async_16(to + 2 * static_cast<uint32_t>(tile_chunk<kHeadDim>(row, chunk)),
+                  source + 16 * chunk, index < end ? 16 : 0);
     }
   }
 
-  // What is added to the logits of slots (lane / 4) and (lane / 4) + 8 of a step, in units of
-  // log 2: -infinity where nothing may be read.
-  __device__ void bias(int32_t step, int warp, int lane, float (&out)[2]) const {
-#pragma unroll
-    for (int i = 0; i < 2; ++i) {
-      const int32_t index = step_begin(step, warp) + lane / 4 + 8 * i;
-      const bool readable = index < end && (valid == nullptr || valid[index] != 0);
-      out[i] = readable ? 0.0f : -INFINITY;
-      if (readable && log_weight != nullptr) out[i] = log_weight[index] * 1.44269504088896340736f;
+  // Row `end - 1` of plain slots, from the new token itself; in the warp and the place of the ring
+  // that would have it.
+  __device__ void put_newest(int32_t place, int warp, int lane, const __nv_bfloat16* k,
+                             const __nv_bfloat16* v) const {
+    constexpr int kChunks = kHeadDim / 8;
+    const int row = (end - 1 - begin) % kStepSlots;
+    if (lane >= 2 * kChunks || (end - 1 - begin) / kStepSlots % kDecodeWarps != warp) return;
+    const int chunk = lane % kChunks;
+    const bool value = lane >= kChunks;
+    auto* tile = reinterpret_cast<__nv_bfloat16*>(ring(place) + (value ? k_bytes : 0));
+    *reinterpret_cast<uint4*>(tile + tile_chunk<kHeadDim>(row, chunk)) =
+        reinterpret_cast<const uint4*>(value ? v : k)[chunk];
+  }
+
+  __device__ StepScales scales(int32_t step, int warp, int lane) const {
+    StepScales out;
+    const int32_t index = step_begin(step, warp) + lane % kStepSlots;
+    if (index >= end) return out;
+    const uint16_t* of = lane < kStepSlots ? slots->k_scales : slots->v_scales;
+    const bool scaled = lane < kStepSlots ? slots->k_codec.scaled : slots->v_codec.scaled;
+    if (scaled) {
+      out.scale = __half2float(__ushort_as_half(of[kv_head * slots->capacity + slot(index)]));
     }
+    if (valid != nullptr && valid[index] == 0) return out;
+    out.bias = log_weight != nullptr ? log_weight[index] * 1.44269504088896340736f : 0.0f;
+    return out;
+  }
+
+  // The tiles of a step that has arrived.
+  __device__ DecodeTiles tiles(int32_t step, int32_t place, int warp, int lane) const {
+    uint8_t* k_tile = ring(place);
+    uint8_t* v_tile = k_tile + k_bytes;
+    if (k_plain && v_plain) {
+      return {reinterpret_cast<const __nv_bfloat16*>(k_tile),
+              reinterpret_cast<const __nv_bfloat16*>(v_tile)};
+    }
+    uint8_t* decoded = memory + kWarpBytes<kHeadDim>;
+    if (!v_plain) v_tile = decoded -= kTileBytes<kHeadDim>;
+    if (!k_plain) k_tile = decoded -= kTileBytes<kHeadDim>;
+    const int32_t from = step_begin(step, warp);
+    const int32_t rows = min(end - from, kStepSlots);
+#pragma unroll 1
+    for (int value = 0; value < 2; ++value) {
+      if (value ? v_plain : k_plain) continue;
+      const DeviceCodec& codec = value ? slots->v_codec : slots->k_codec;
+      const bool in_ring = (value ? v_bytes : k_bytes) > 0;
+      const uint8_t* stored = value ? slots->v_codes : slots->k_codes;
+      const uint8_t* codes = in_ring ? ring(place) + (value ? k_bytes : 0)
+                                     : stored + kv_head * slots->capacity * codec.code_bytes;
+      load_tile<kHeadDim>(codec, codes, nullptr, in_ring ? kStepSlots : slots->capacity,
+                          in_ring ? 0 : slot(from), rows, kStepSlots,
+                          reinterpret_cast<__nv_bfloat16*>(value ? v_tile : k_tile), nullptr, lane,
+                          32);
+    }
+    __syncwarp();
+    return {reinterpret_cast<const __nv_bfloat16*>(k_tile),
+            reinterpret_cast<const __nv_bfloat16*>(v_tile)};
   }
 };
 
-// Transposes an 8 x 8 matrix of 16-bit elements that a warp holds as (lane / 4, 2 (lane % 4)) and
-// its right neighbour in one register.
-__device__ inline uint32_t movmatrix_trans(uint32_t rows) {
-  uint32_t columns;
-  asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(columns) : "r"(rows));
-  return columns;
-}
-
-// Neighbouring coordinates of a lane, in one access.
-template <int kPerLane>
-__device__ inline void load_lane(const float* from, float (&to)[kPerLane]) {
-  if constexpr (kPerLane == 4) {
-    const float4 x = __ldcg(reinterpret_cast<const float4*>(from));
-    to[0] = x.x;
-    to[1] = x.y;
-    to[2] = x.z;
-    to[3] = x.w;
-  } else {
-    static_assert(kPerLane == 2);
-    const float2 x = __ldcg(reinterpret_cast<const float2*>(from));
-    to[0] = x.x;
-    to[1] = x.y;
-  }
-}
-
-template <int kPerLane>
-__device__ inline void store_lane(float* to, const float (&from)[kPerLane]) {
-  if constexpr (kPerLane == 4) {
-    *reinterpret_cast<float4*>(to) = make_float4(from[0], from[1], from[2], from[3]);
-  } else {
-    static_assert(kPerLane == 2);
-    *reinterpret_cast<float2*>(to) = make_float2(from[0], from[1]);
+// Waits until the oldest of `depth` steps under way has arrived.
+__device__ inline void wait_for_step(int32_t depth) {
+  switch (depth) {
+    case 1:
+      return cp_async_wait<0>();
+    case 2:
+      return cp_async_wait<1>();
+    case 3:
+      return cp_async_wait<2>();
+    case 4:
+      return cp_async_wait<3>();
+    default:
+      return cp_async_wait<7>();
   }
 }
 
