@@ -70,6 +70,7 @@ struct CudaContext::Impl {
   PhaseTimeline& timeline() { return recorded ? *recorded : eager; }
 
   class GraphRecording;
+  class IssuedStep;
 
   DeviceInfo info;
   std::shared_ptr<Stream> stream;
@@ -111,6 +112,25 @@ class CudaContext::Impl::GraphRecording : public Recording {
   Impl& context_;
   std::shared_ptr<PhaseTimeline> timeline_;
   Graph graph_;
+};
+
+// A step whose operations are issued anew each time. A graph would hide from Nsight which phase its
+// kernels belong to.
+class CudaContext::Impl::IssuedStep : public Recording {
+ public:
+  IssuedStep(Impl& context, std::function<void()> step)
+      : context_(context), step_(std::move(step)) {}
+
+  void replay() override {
+    KVG_CHECK(context_.recorded == nullptr, "no replay within a recording");
+    context_.ranges.step(true);
+    step_();
+    context_.ranges.step(false);
+  }
+
+ private:
+  Impl& context_;
+  std::function<void()> step_;
 };
 
 CudaContext::CudaContext(int device) : impl_(std::make_unique<Impl>(device)) {}
@@ -206,6 +226,7 @@ bool CudaContext::recording() const { return impl_->recorded != nullptr; }
 std::unique_ptr<Recording> CudaContext::record(const std::function<void()>& step) {
   KVG_CHECK(!recording(), "one step is recorded at a time");
   Impl& impl = *impl_;
+  if (impl.ranges.on()) return std::make_unique<Impl::IssuedStep>(impl, step);
   impl.recorded = std::make_shared<PhaseTimeline>(impl.events, stream(), true);
   impl.recorded->phase(impl.eager.current(), false);
   std::unique_ptr<Recording> recording;

@@ -78,7 +78,8 @@ class CudaContext {
   // What a timed interval without work takes in a recorded step: of the seconds of a ledger,
   // intervals * this is the timing itself. Measured at the first call.
   double empty_interval_seconds();
-  // Shows phases and replays to Nsight as NVTX ranges (domain "kvgauge").
+  // Shows phases to Nsight as NVTX ranges (domain "kvgauge"). Steps recorded from then on are no
+  // graphs, but issued operation by operation, so that their kernels lie in the ranges.
   void profile(bool on);
 
   // While recording, launches go into a graph. A recording must not outlive the context.

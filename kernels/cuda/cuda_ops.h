@@ -8,7 +8,9 @@ namespace kvg {
 
 struct CudaOpsOptions {
   int device = 0;
-  bool ranges = false;  // phases and replays as NVTX ranges for Nsight (domain "kvgauge")
+  // Phases as NVTX ranges for Nsight (domain "kvgauge"); recorded steps are then issued operation
+  // by operation, see CudaContext::profile().
+  bool ranges = false;
 };
 
 // The operations on one NVIDIA GPU (compute capability 8.0 or later): bf16 in memory, fp32

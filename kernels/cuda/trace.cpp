@@ -25,12 +25,14 @@ nvtxEventAttributes_t attributes(nvtxStringHandle_t message, int64_t payload) {
 struct TraceRanges::Domain {
   nvtxDomainHandle_t handle = nvtxDomainCreateA("kvgauge");
   std::array<nvtxStringHandle_t, kPhases> phases{};
+  std::array<nvtxStringHandle_t, kPhases> step_phases{};
   nvtxStringHandle_t replay = nvtxDomainRegisterStringA(handle, "replay");
 
   Domain() {
     for (size_t i = 0; i < kPhases; ++i) {
       const std::string name(phase_name(static_cast<Phase>(i)));
       phases[i] = nvtxDomainRegisterStringA(handle, name.c_str());
+      step_phases[i] = nvtxDomainRegisterStringA(handle, ("step." + name).c_str());
     }
   }
   ~Domain() { nvtxDomainDestroy(handle); }
@@ -49,8 +51,8 @@ void TraceRanges::turn(bool on) {
 
 void TraceRanges::begin_phase(Phase phase, int layer) {
   end();
-  const nvtxEventAttributes_t range =
-      attributes(domain_->phases[static_cast<size_t>(phase)], int64_t{layer});
+  const auto& names = in_step_ ? domain_->step_phases : domain_->phases;
+  const nvtxEventAttributes_t range = attributes(names[static_cast<size_t>(phase)], int64_t{layer});
   nvtxDomainRangePushEx(domain_->handle, &range);
   open_ = true;
 }
