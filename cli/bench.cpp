@@ -192,6 +192,8 @@ void add_bench(CLI::App& app, int& exit_code, const std::vector<std::string>& co
   CLI::App& latency_command = *bench.add_subcommand(
       "latency", "Time to the first token and per token, phase by phase, with a report");
   add_common(latency_command, *latency);
+  flag(latency_command, "--nvtx", latency->model.nvtx,
+       "phases as ranges for Nsight; decode steps are issued without a graph");
   option(latency_command, "--batches", latency->batches, "sequences at a time: 1,64");
   option(latency_command, "--prefill-batches", latency->prefill_batches,
          "those whose prefill is timed; default: all");

@@ -25,11 +25,16 @@ CLI::Option* add_model_options(CLI::App& app, ModelOptions& options) {
   return model;
 }
 
-std::unique_ptr<Ops> make_ops(const std::string& name, int threads) {
+std::unique_ptr<Ops> make_ops(const std::string& name, int threads, bool nvtx) {
+  if (nvtx && name != "cuda") {
+    throw Error("--nvtx", "operations", name, "cuda, and a GPU: ranges are for Nsight");
+  }
   if (name == "reference") return make_reference_ops();
   if (name == "cpu") return make_cpu_ops(threads);
 #ifdef KVG_WITH_CUDA
-  return make_cuda_ops();
+  CudaOpsOptions options;
+  options.ranges = nvtx;
+  return make_cuda_ops(options);
 #else
   throw Error("--ops", "", "'" + name + "'", "cpu or reference (this program has no CUDA)");
 #endif
@@ -62,7 +67,7 @@ LoadedModel load_model(const ModelOptions& options) {
   }
   const std::string name =
       options.ops == "auto" ? best_ops(model.checkpoint->config()) : options.ops;
-  model.ops = make_ops(name, options.threads);
+  model.ops = make_ops(name, options.threads, options.nvtx);
   model.weights = Weights::load(*model.checkpoint, *model.ops);
   RopeSettings& rope = model.weights.config.rope;
   if (options.rope_base > 0) rope.base = options.rope_base;

@@ -25,6 +25,7 @@ struct ModelOptions {
   double rope_base = 0;  // 0: the checkpoint's
   bool rope_bf16 = false;
   int64_t layers = 0;  // only the first of the model's; 0: all
+  bool nvtx = false;   // cuda: phases as ranges for Nsight
 };
 
 // Returns the option that names the model.
@@ -41,8 +42,9 @@ struct LoadedModel {
 
 LoadedModel load_model(const ModelOptions& options);
 
-// A set of operations by its name: cpu, reference, or, where it is compiled in, cuda.
-std::unique_ptr<Ops> make_ops(const std::string& name, int threads);
+// A set of operations by its name: cpu, reference, or, where it is compiled in, cuda. `nvtx`:
+// phases as ranges for Nsight, which only cuda has.
+std::unique_ptr<Ops> make_ops(const std::string& name, int threads, bool nvtx = false);
 // What "auto" stands for: cuda where it is compiled in, there is a GPU and its kernels know the
 // model's head_dim; cpu otherwise.
 std::string best_ops(const ModelConfig& config);
