@@ -3,12 +3,14 @@
 #include "cli/commands.h"
 #include "cli/loaded_model.h"
 #include "cli/options.h"
+#include "cli/rounded_ops.h"
 #include "cli/stop.h"
 #include "datasets/text.h"
 #include "model/agreement.h"
 #include "model/gates.h"
 #include "model/method.h"
 
+#include <algorithm>
 #include <cstdio>
 
 namespace kvg::cli {
@@ -26,6 +28,7 @@ struct Options {
 };
 
 constexpr double kLargestMeanKl = 1e-3;  // nats
+constexpr double kRoundings = 3;
 constexpr int64_t kNewTokens = 32;
 
 std::vector<std::string> methods_of(const std::string& text) {
@@ -96,32 +99,52 @@ std::vector<std::vector<int32_t>> make_prompts(const LoadedModel& model, const O
   return prompts;
 }
 
+// What rounding to bf16 alone does to the distributions, in mean KL; 0 for sets that do not round.
+double rounding_kl(const LoadedModel& model, const LoadedModel& judge, const std::string& method,
+                   std::span<const std::vector<int32_t>> prompts) {
+  if (model.ops->activation() != DType::bf16 || judge.ops->activation() != DType::f32) return 0;
+  RoundedOps rounded(*judge.ops, judge.weights);
+  return compare_distributions({&judge.weights, judge.ops.get()}, {&judge.weights, &rounded},
+                               method, prompts)
+      .mean_kl;
+}
+
+void print_agreement(const Agreement& result, double rounding, double limit, bool passed,
+                     const std::string& method) {
+  std::printf("%-6s texts equal %lld/%lld, KL mean %.2e (limit %.1e", passed ? "ok" : "FAILED",
+              static_cast<long long>(result.texts - std::ssize(result.differences)),
+              static_cast<long long>(result.texts), result.mean_kl, limit);
+  if (rounding > 0) std::printf(", rounding alone %.2e", rounding);
+  std::printf(") max %.2e  %s\n", result.max_kl, method.c_str());
+  for (const TextDifference& difference : result.differences) {
+    std::printf("       prompt %lld parts at token %lld, margin %.2e nats\n",
+                static_cast<long long>(difference.prompt), static_cast<long long>(difference.token),
+                difference.margin);
+  }
+  std::fflush(stdout);
+}
+
 int run_against(const LoadedModel& model, const Options& options) {
-  ModelOptions other_options = options.model;
-  other_options.ops = options.against;
-  const LoadedModel other = load_model(other_options);
+  ModelOptions judge_options = options.model;
+  judge_options.ops = options.against;
+  const LoadedModel judge = load_model(judge_options);
   const auto prompts = make_prompts(model, options);
   std::printf("against %s: %zu prompts of up to %lld tokens, then %lld greedy ones\n",
               options.against.c_str(), prompts.size(), static_cast<long long>(options.tokens),
               static_cast<long long>(kNewTokens));
   int failed = 0;
   for (const std::string& method : methods_of(options.methods)) {
-    const Agreement result =
-        compare_ops({&other.weights, other.ops.get()}, {&model.weights, model.ops.get()}, method,
-                    prompts, kNewTokens);
-    const bool passed = result.mean_kl <= kLargestMeanKl;
+    const ModelOnOps expected{&judge.weights, judge.ops.get()};
+    const ModelOnOps actual{&model.weights, model.ops.get()};
+    Agreement result = compare_distributions(expected, actual, method, prompts);
+    compare_texts(expected, actual, method, prompts, kNewTokens, &result);
+    // A lossy codec and the routing of a bank turn a rounding into another cell or another slot, so
+    // they are given a few times what rounding does to them on the host.
+    const double rounding = rounding_kl(model, judge, method, prompts);
+    const double limit = std::max(kLargestMeanKl, kRoundings * rounding);
+    const bool passed = result.mean_kl <= limit;
     failed += passed ? 0 : 1;
-    std::printf("%-6s texts equal %lld/%lld, KL mean %.2e (limit %.0e) max %.2e  %s\n",
-                passed ? "ok" : "FAILED",
-                static_cast<long long>(result.texts - std::ssize(result.differences)),
-                static_cast<long long>(result.texts), result.mean_kl, kLargestMeanKl, result.max_kl,
-                method.c_str());
-    for (const TextDifference& difference : result.differences) {
-      std::printf("       prompt %lld parts at token %lld, margin %.2e nats\n",
-                  static_cast<long long>(difference.prompt),
-                  static_cast<long long>(difference.token), difference.margin);
-    }
-    std::fflush(stdout);
+    print_agreement(result, rounding, limit, passed, method);
     if (stop_requested()) throw Interrupted();
   }
   return failed == 0 ? 0 : 1;
@@ -146,7 +169,7 @@ void add_selftest(CLI::App& app, int& exit_code) {
          "length of the random text, or of the longest prompt")
       ->check(CLI::Range(int64_t{64}, int64_t{1} << 20));
   option(command, "--tolerance", options->tolerance,
-         "largest relative error; 0: 1e-9 in double, 1e-4 in fp32, 5e-2 in bf16");
+         "largest relative error; 0: 1e-9 in double, 1e-4 in fp32, 1e-1 in bf16");
   option(command, "--against", options->against,
          "another set of operations: compare distributions and greedy texts instead")
       ->check(CLI::IsMember({"cpu", "reference"}));

@@ -15,25 +15,14 @@ constexpr int64_t kBatch = 32;  // texts decoded together
 
 using Prompts = std::span<const std::vector<int32_t>>;
 
-void compare_distributions(const ModelOnOps& expected, const ModelOnOps& actual,
-                           const std::string& method, Prompts prompts, int64_t longest,
-                           Agreement* result) {
-  PromptLogits p(*expected.weights, *expected.ops, method, longest, longest);
-  PromptLogits q(*actual.weights, *actual.ops, method, longest, longest);
-  const auto vocab = static_cast<size_t>(expected.weights->config.vocab);
-  double sum = 0;
+int64_t longest_of(Prompts prompts) {
+  int64_t longest = 0;
   for (const std::vector<int32_t>& prompt : prompts) {
-    const std::vector<float> p_logits = p.of(prompt);
-    const std::vector<float> q_logits = q.of(prompt);
-    for (size_t i = 0; i < prompt.size(); ++i) {
-      const double kl = kl_divergence(std::span(p_logits).subspan(i * vocab, vocab),
-                                      std::span(q_logits).subspan(i * vocab, vocab));
-      sum += kl;
-      result->max_kl = std::max(result->max_kl, kl);
-      ++result->positions;
-    }
+    KVG_CHECK(!prompt.empty(), "a prompt needs a token");
+    longest = std::max(longest, static_cast<int64_t>(std::ssize(prompt)));
   }
-  result->mean_kl = sum / static_cast<double>(result->positions);
+  KVG_CHECK(longest > 0, "nothing to compare");
+  return longest;
 }
 
 // Where `theirs` leaves `mine`, seen by the session that wrote `mine`.
@@ -50,8 +39,34 @@ TextDifference first_difference(const Session& session, std::span<const int32_t>
   return {0, at, logit(mine) - logit(theirs)};
 }
 
+}  // namespace
+
+Agreement compare_distributions(const ModelOnOps& expected, const ModelOnOps& actual,
+                                const std::string& method, Prompts prompts) {
+  const int64_t longest = longest_of(prompts);
+  Agreement result;
+  PromptLogits p(*expected.weights, *expected.ops, method, longest, longest);
+  PromptLogits q(*actual.weights, *actual.ops, method, longest, longest);
+  const auto vocab = static_cast<size_t>(expected.weights->config.vocab);
+  double sum = 0;
+  for (const std::vector<int32_t>& prompt : prompts) {
+    const std::vector<float> p_logits = p.of(prompt);
+    const std::vector<float> q_logits = q.of(prompt);
+    for (size_t i = 0; i < prompt.size(); ++i) {
+      const double kl = kl_divergence(std::span(p_logits).subspan(i * vocab, vocab),
+                                      std::span(q_logits).subspan(i * vocab, vocab));
+      sum += kl;
+      result.max_kl = std::max(result.max_kl, kl);
+      ++result.positions;
+    }
+  }
+  result.mean_kl = sum / static_cast<double>(result.positions);
+  return result;
+}
+
 void compare_texts(const ModelOnOps& expected, const ModelOnOps& actual, const std::string& method,
-                   Prompts prompts, int64_t longest, int64_t new_tokens, Agreement* result) {
+                   Prompts prompts, int64_t new_tokens, Agreement* result) {
+  const int64_t longest = longest_of(prompts);
   const SessionOptions options{longest, longest + new_tokens};
   const Session mine(*expected.weights, *expected.ops, Method::parse(method), options);
   const Session theirs(*actual.weights, *actual.ops, Method::parse(method), options);
@@ -70,22 +85,6 @@ void compare_texts(const ModelOnOps& expected, const ModelOnOps& actual, const s
       result->differences.back().prompt = static_cast<int64_t>(begin + i);
     }
   }
-}
-
-}  // namespace
-
-Agreement compare_ops(const ModelOnOps& expected, const ModelOnOps& actual,
-                      const std::string& method, Prompts prompts, int64_t new_tokens) {
-  int64_t longest = 0;
-  for (const std::vector<int32_t>& prompt : prompts) {
-    KVG_CHECK(!prompt.empty(), "a prompt needs a token");
-    longest = std::max(longest, static_cast<int64_t>(std::ssize(prompt)));
-  }
-  KVG_CHECK(longest > 0 && new_tokens > 0, "nothing to compare");
-  Agreement result;
-  compare_distributions(expected, actual, method, prompts, longest, &result);
-  compare_texts(expected, actual, method, prompts, longest, new_tokens, &result);
-  return result;
 }
 
 double kl_divergence(std::span<const float> p_logits, std::span<const float> q_logits) {

@@ -34,11 +34,15 @@ struct Agreement {
   std::vector<TextDifference> differences;  // of greedy texts
 };
 
-// Compares the distributions after every token of every prompt, then greedy continuations of
-// `new_tokens` tokens, decoded in batches.
-Agreement compare_ops(const ModelOnOps& expected, const ModelOnOps& actual,
-                      const std::string& method, std::span<const std::vector<int32_t>> prompts,
-                      int64_t new_tokens);
+// Compares the distributions after every token of every prompt.
+Agreement compare_distributions(const ModelOnOps& expected, const ModelOnOps& actual,
+                                const std::string& method,
+                                std::span<const std::vector<int32_t>> prompts);
+
+// Adds greedy continuations of `new_tokens` tokens, decoded in batches.
+void compare_texts(const ModelOnOps& expected, const ModelOnOps& actual, const std::string& method,
+                   std::span<const std::vector<int32_t>> prompts, int64_t new_tokens,
+                   Agreement* result);
 
 // KL(p || q) in nats of two softmax distributions given as logits; infinite when one of them is
 // not finite.

@@ -45,11 +45,17 @@ std::vector<std::vector<int32_t>> prompts_for(const ModelConfig& config) {
   return prompts;
 }
 
+Agreement compare(Model& a, Model& b, const std::string& method) {
+  const auto prompts = prompts_for(a.weights.config);
+  Agreement agreement = compare_distributions(a.on(), b.on(), method, prompts);
+  compare_texts(a.on(), b.on(), method, prompts, 4, &agreement);
+  return agreement;
+}
+
 TEST(Agreement, OfTwoSetsOnOneModel) {
   Model a(make_reference_ops(), 3);
   Model b(make_cpu_ops(2), 3);
-  const auto prompts = prompts_for(a.weights.config);
-  const Agreement agreement = compare_ops(a.on(), b.on(), "window(window=20)+f32", prompts, 4);
+  const Agreement agreement = compare(a, b, "window(window=20)+f32");
   EXPECT_EQ(agreement.positions, 40 + 7 + 61);
   EXPECT_EQ(agreement.texts, 3);
   EXPECT_TRUE(agreement.differences.empty());
@@ -60,8 +66,7 @@ TEST(Agreement, OfTwoSetsOnOneModel) {
 TEST(Agreement, NotOfDifferentModels) {
   Model a(make_cpu_ops(2), 3);
   Model b(make_cpu_ops(2), 4);
-  const auto prompts = prompts_for(a.weights.config);
-  const Agreement agreement = compare_ops(a.on(), b.on(), "full", prompts, 4);
+  const Agreement agreement = compare(a, b, "full");
   EXPECT_GT(agreement.mean_kl, 1e-3);
   EXPECT_GE(agreement.max_kl, agreement.mean_kl);
   ASSERT_EQ(agreement.differences.size(), 3u);

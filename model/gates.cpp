@@ -249,7 +249,7 @@ void run_gates(const Weights& weights, Ops& ops, std::span<const int32_t> tokens
 
 double gate_tolerance(DType activation) {
   if (activation == DType::f64) return 1e-9;
-  return activation == DType::f32 ? 1e-4 : 5e-2;
+  return activation == DType::f32 ? 1e-4 : 1e-1;
 }
 
 std::vector<std::string> gate_methods() {

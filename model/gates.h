@@ -47,8 +47,9 @@ void run_gates(const Weights& weights, Ops& ops, std::span<const int32_t> tokens
                const GateOptions& options, const std::function<void(const GateResult&)>& report);
 
 // What rounding alone may do: 1e-9 in double and 1e-4 in single precision. Where activations are
-// rounded to bf16 (8 bits), each of the roundings of a layer is off by up to 0.4 %, and products of
-// another shape are summed in another order: 5e-2.
+// rounded to bf16 (8 bits of mantissa) every step of a layer is off by up to 0.2 %, and products of
+// another shape are summed in another order: logits after random tokens were seen to differ by
+// 6e-2, so 1e-1.
 double gate_tolerance(DType activation);
 
 // Methods the gates are run on by default: every retention with a small budget, and codecs.
