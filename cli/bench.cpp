@@ -142,6 +142,7 @@ int run_latency_command(Options options, const std::vector<std::string>& command
   latency.folder = options.run_folder;
   latency.command = command;
   latency.threads = options.model.threads;
+  latency.warm_up = !options.model.nvtx;
   latency.stop = &stop_flag();
   const LoadedModel model = open(&options, &latency.request);
   std::unique_ptr<MemoryLimit> limit;
@@ -193,7 +194,7 @@ void add_bench(CLI::App& app, int& exit_code, const std::vector<std::string>& co
       "latency", "Time to the first token and per token, phase by phase, with a report");
   add_common(latency_command, *latency);
   flag(latency_command, "--nvtx", latency->model.nvtx,
-       "phases as ranges for Nsight; decode steps are issued without a graph");
+       "phases as ranges for Nsight: no warm-up, decode steps without a graph");
   option(latency_command, "--batches", latency->batches, "sequences at a time: 1,64");
   option(latency_command, "--prefill-batches", latency->prefill_batches,
          "those whose prefill is timed; default: all");

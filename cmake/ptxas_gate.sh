@@ -15,7 +15,7 @@ for report in "$@"; do
   [[ -f $report ]] || { echo "ptxas gate: found no $report, expected one beside each object" >&2; exit 1; }
 done
 
-demangle=cat
+demangle="cat"
 command -v c++filt >/dev/null && demangle='c++filt'
 
 awk -v kernels="$kernels" '

@@ -45,7 +45,7 @@ expect pass calm_kernel calm.cu.o.ptxas
 grep -q 'sm_80.*gated.*calm_kernel' table.txt || stop "the table lacks calm_kernel: $(cat table.txt)"
 
 # Twice: the second time from the cache, where there is one.
-for run in 1 2; do
+for _ in 1 2; do
   compile -DSPILL -maxrregcount=24 -c kernels.cu -o crowded.cu.o 2>/dev/null
   expect "crowded_kernel" "calm_kernel crowded_kernel" crowded.cu.o.ptxas
   grep -q "spills registers: [1-9]" said.txt || stop "no bytes in: $(cat said.txt)"

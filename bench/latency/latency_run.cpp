@@ -134,7 +134,7 @@ class LatencyRun {
   }
 
   void measure(Cell* cell, const CellTimer& timer, int64_t round, const char** stage) {
-    timer.warm_up(cell->context);
+    if (options_.warm_up) timer.warm_up(cell->context);
     RowFacts facts;
     facts.provisioned = timer.longest(cell->context);
     facts.cache_bytes = timer.cache_bytes(facts.provisioned);

@@ -18,6 +18,7 @@ struct LatencyOptions {
   std::string folder;                    // or exactly this one
   std::vector<std::string> command;      // recorded only
   int threads = 0;                       // recorded only
+  bool warm_up = true;                   // off for a profiler, which looks at the first launches
   const std::atomic<bool>* stop = nullptr;
 };
 
