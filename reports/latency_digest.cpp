@@ -193,14 +193,23 @@ void add_notes(LatencyDigest* digest) {
   if (!run.device.note.empty()) digest->notes.push_back(run.device.note);
   if (!run.device.sharing.empty()) digest->notes.push_back(run.device.sharing);
   int64_t fewer = 0;
+  std::vector<const LatencyCell*> open;
   for (const LatencyCell& cell : digest->cells) {
     if (cell.total && cell.total->repeats < run.repeats) ++fewer;
-    if (cell.status == CellStatus::kIncomplete) {
-      digest->notes.push_back(
-          cell.closure ? fmt::format("INCOMPLETE: {}: the phases miss the total by {}",
-                                     cell_name(*digest, cell), percent(*cell.closure))
-                       : fmt::format("INCOMPLETE: {}: no phases", cell_name(*digest, cell)));
-    }
+    if (cell.status == CellStatus::kIncomplete) open.push_back(&cell);
+  }
+  // Tables name them all.
+  constexpr size_t kShown = 4;
+  for (size_t i = 0; i < std::min(open.size(), kShown); ++i) {
+    const LatencyCell& cell = *open[i];
+    digest->notes.push_back(
+        cell.closure ? fmt::format("INCOMPLETE: {}: the phases miss the total by {}",
+                                   cell_name(*digest, cell), percent(*cell.closure))
+                     : fmt::format("INCOMPLETE: {}: no phases", cell_name(*digest, cell)));
+  }
+  if (open.size() > kShown) {
+    digest->notes.push_back(
+        fmt::format("INCOMPLETE: {} more ledgers, see the tables", open.size() - kShown));
   }
   if (fewer > 0) {
     digest->notes.push_back(

@@ -155,6 +155,13 @@ CellVerdict read_cell(const Fields& fields) {
   return cell;
 }
 
+// Work of a long pass goes beyond what a double counts exactly.
+int64_t work(const Fields& fields, const char* key) {
+  const double value = fields.number(key);
+  if (value < 0 || value > 9e18) fields.fail(key, json(value), "a number of 0 or more");
+  return static_cast<int64_t>(value);
+}
+
 std::vector<PhaseTime> read_phases(const Fields& fields) {
   std::vector<PhaseTime> phases;
   for (const auto& [name, value] : fields.json().items()) {
@@ -167,8 +174,8 @@ std::vector<PhaseTime> read_phases(const Fields& fields) {
                    phase.number("seconds"),
                    phase.integer("intervals"),
                    phase.integer("launches"),
-                   phase.integer("bytes"),
-                   phase.integer("flops")};
+                   work(phase, "bytes"),
+                   work(phase, "flops")};
     if (time.seconds < 0) phase.fail("seconds", json(time.seconds), "0 or more");
     phases.push_back(std::move(time));
   }

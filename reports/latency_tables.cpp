@@ -112,7 +112,7 @@ Table latency_table(const LatencyDigest& digest, const std::string& stage) {
   table.columns.push_back({"Attention", true, "of the time"});
   table.columns.push_back({"Bank update", true, "of the time"});
   if (decode) table.columns.push_back({"Weights' floor", true, "of the time"});
-  table.columns.push_back({"Ledger", false});
+  table.columns.push_back({"Ledger"});
   const LatencyCell* last = nullptr;
   for (const LatencyCell& cell : digest.cells) {
     if (cell.stage != stage || cell.status == CellStatus::kMissing) continue;

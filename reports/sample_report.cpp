@@ -1,19 +1,28 @@
 // Writes a run with invented numbers and its report, to look at the page without measuring
 // anything:
-//   kvg_sample_report FOLDER
+//   kvg_sample_report FOLDER [latency|capacity]
 #include "reports/report.h"
+#include "reports/synthetic_latency.h"
 #include "reports/synthetic_run.h"
 
 #include <cstdio>
 #include <exception>
+#include <string>
 
 int main(int argc, char** argv) {
-  if (argc != 2) {
-    std::fprintf(stderr, "usage: %s FOLDER\n", argv[0]);
+  const std::string kind = argc == 3 ? argv[2] : "";
+  if (argc < 2 || argc > 3 || (argc == 3 && kind != "latency" && kind != "capacity")) {
+    std::fprintf(stderr, "usage: %s FOLDER [latency|capacity]\n", argv[0]);
     return 2;
   }
   try {
-    kvg::reports::write_synthetic_run(argv[1], {});
+    if (kind == "latency") {
+      kvg::reports::write_synthetic_latency(argv[1], {});
+    } else if (kind == "capacity") {
+      kvg::reports::write_synthetic_capacity(argv[1], {});
+    } else {
+      kvg::reports::write_synthetic_run(argv[1], {});
+    }
     std::printf("%s\n", kvg::reports::write_report(argv[1]).html.c_str());
   } catch (const std::exception& error) {
     std::fprintf(stderr, "%s\n", error.what());

@@ -113,11 +113,12 @@ void draw_ceiling(Svg& svg, const CurveChart& chart, const Frame& frame) {
            chart.ceiling_label, "al", "end");
 }
 
-void draw_curve(Svg& svg, const Curve& curve, const Frame& frame) {
+// `shift` in pixels, so that error bars of several curves at one x stand side by side.
+void draw_curve(Svg& svg, const Curve& curve, const Frame& frame, double shift) {
   svg.open(curve.style.css_class);
   std::string path;
   for (const CurvePoint& point : curve.points) {
-    path += fmt::format("{}{} {}", path.empty() ? 'M' : 'L', coordinate(frame.x(point.x)),
+    path += fmt::format("{}{} {}", path.empty() ? 'M' : 'L', coordinate(frame.x(point.x) + shift),
                         coordinate(frame.y(point.y)));
   }
   if (curve.joined && curve.points.size() > 1) {
@@ -126,7 +127,7 @@ void draw_curve(Svg& svg, const Curve& curve, const Frame& frame) {
         curve.style.dash.empty() ? "" : fmt::format("stroke-dasharray=\"{}\"", curve.style.dash));
   }
   for (const CurvePoint& point : curve.points) {
-    const double x = frame.x(point.x), y = frame.y(point.y);
+    const double x = frame.x(point.x) + shift, y = frame.y(point.y);
     svg.open("pt", point.note);
     if (point.high > point.low) svg.line(x, frame.y(point.low), x, frame.y(point.high), "eb");
     draw_marker(svg, x, y, curve.style);
@@ -198,7 +199,11 @@ std::string draw(const CurveChart& chart) {
   draw_y_axis(svg, frame.area, frame.y, frame.y_ticks, chart.y_label);
   draw_x_axis(svg, frame.area, frame.x, frame.x_ticks, chart.x_label);
   draw_ceiling(svg, chart, frame);
-  for (const Curve& curve : chart.curves) draw_curve(svg, curve, frame);
+  double shift = -2.0 * (static_cast<double>(chart.curves.size()) - 1);
+  for (const Curve& curve : chart.curves) {
+    draw_curve(svg, curve, frame, curve.joined ? shift : 0);
+    shift += 4;
+  }
   draw_labels(svg, chart, frame);
   return svg.finish();
 }
