@@ -45,13 +45,13 @@ class CudnnAttention : public PeerAttention {
     const auto q = tensor("q", kQ, shape, shape.heads);
     const auto k = tensor("k", kK, shape, shape.kv_heads);
     const auto v = tensor("v", kV, shape, shape.kv_heads);
-    auto [out, stats] = graph_.sdpa(
-        q, k, v,
-        fe::graph::SDPA_attributes()
-            .set_name("attention")
-            .set_generate_stats(false)
-            .set_causal_mask(true)
-            .set_attn_scale(1.0f / std::sqrt(static_cast<float>(shape.head_dim))));
+    auto [out, stats] =
+        graph_.sdpa(q, k, v,
+                    fe::graph::SDPA_attributes()
+                        .set_name("attention")
+                        .set_generate_stats(false)
+                        .set_causal_mask(true)
+                        .set_attn_scale(1.0f / std::sqrt(static_cast<float>(shape.head_dim))));
     out->set_output(true)
         .set_dim({1, shape.heads, shape.rows, shape.head_dim})
         .set_stride(strides(shape, shape.heads))

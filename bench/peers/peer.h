@@ -18,9 +18,9 @@ struct PeerAttentionShape {
 class PeerAttention {
  public:
   virtual ~PeerAttention() = default;
-  // q, out [rows, heads, head_dim]; k, v [rows, kv_heads, head_dim]; softmax(q k^T / sqrt(head_dim)).
-  virtual void run(const void* q, const void* k, const void* v, void* out,
-                   cudaStream_t stream) = 0;
+  // q, out [rows, heads, head_dim]; k, v [rows, kv_heads, head_dim]; softmax(q k^T /
+  // sqrt(head_dim)).
+  virtual void run(const void* q, const void* k, const void* v, void* out, cudaStream_t stream) = 0;
 };
 
 // A peer, or in one line why there is none here.

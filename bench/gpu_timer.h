@@ -1,0 +1,33 @@
+#pragma once
+
+#include <functional>
+
+#include <cuda_runtime_api.h>
+
+namespace kvg {
+
+// Times what is enqueued on one stream, by events.
+//
+// Caveats. What is timed must not wait for the device while the stream is held, or both would wait
+// until the hold gives up (kHoldSeconds). One interval costs about a microsecond: put enough work
+// into it.
+class GpuTimer {
+ public:
+  explicit GpuTimer(cudaStream_t stream);
+  ~GpuTimer();
+  GpuTimer(const GpuTimer&) = delete;
+  GpuTimer& operator=(const GpuTimer&) = delete;
+
+  // Seconds that the device takes for what `issue` enqueues. With `hold` the stream stands still
+  // until all of it is enqueued, so that the host's pace does not count.
+  double seconds(const std::function<void()>& issue, bool hold);
+
+  static constexpr double kHoldSeconds = 1;
+
+ private:
+  cudaStream_t stream_;
+  cudaEvent_t begin_ = nullptr, end_ = nullptr;
+  volatile int* released_ = nullptr;  // host memory that the device sees
+};
+
+}  // namespace kvg
