@@ -29,7 +29,9 @@ std::vector<double> values_of(const Rows& rows, std::optional<double> LatencyRow
   return values;
 }
 
-PhaseShare share_of(const std::string& phase, const Rows& rows, const LatencyRun& run,
+// A phase of every repeat relative to the total of that repeat, so that slow drift does not count
+// as a gap; in seconds at the median total.
+PhaseShare share_of(const std::string& phase, const Rows& rows, double total, const LatencyRun& run,
                     const StatisticsOptions& options) {
   PhaseShare share;
   share.phase = phase;
@@ -37,7 +39,7 @@ PhaseShare share_of(const std::string& phase, const Rows& rows, const LatencyRun
   for (const LatencyRow* row : rows) {
     for (const PhaseTime& time : row->phases) {
       if (time.phase != phase) continue;
-      seconds.push_back(time.seconds);
+      seconds.push_back(time.seconds / row->seconds * total);
       share.launches = time.launches;
       share.bytes = time.bytes;
       share.flops = time.flops;
@@ -56,7 +58,7 @@ void fill_phases(const Rows& rows, const LatencyRun& run, const StatisticsOption
                  LatencyCell* cell) {
   std::vector<double> parts;
   for (const std::string_view name : kPhaseNames) {
-    PhaseShare share = share_of(std::string(name), rows, run, options);
+    PhaseShare share = share_of(std::string(name), rows, cell->total->seconds, run, options);
     if (share.timing.repeats == 0) continue;
     parts.push_back(share.timing.seconds);
     cell->phases.push_back(std::move(share));
@@ -86,6 +88,7 @@ void fill_measured(const Rows& rows, const LatencyRun& run, const StatisticsOpti
   const LatencyRow& first = *rows.front();
   cell->evicted_tokens = first.evicted_tokens;
   cell->steps = first.steps;
+  cell->interval_seconds = first.interval_seconds;
   cell->cache_bytes = first.cache_bytes;
   cell->provisioned_tokens = first.provisioned_tokens;
   cell->bound_batch = first.bound_batch;
@@ -115,6 +118,9 @@ void fill(const LatencyRun& run, const StatisticsOptions& options, LatencyCell* 
     } else if (!row.error.empty()) {
       cell->error = row.error;
       cell->status = CellStatus::kFailed;
+    } else if (row.predicted) {
+      cell->predicted = row.predicted;
+      cell->status = CellStatus::kSkipped;
     } else {
       cell->needed = row.needed;
       cell->available = row.available;
@@ -168,10 +174,9 @@ void check_verdicts(LatencyDigest* digest) {
                                   ? nullptr
                                   : digest->find(verdict.stage, verdict.batch, verdict.context,
                                                  static_cast<size_t>(at - methods.begin()));
-    const std::string own = cell == nullptr ? "nothing"
-                            : cell->status == CellStatus::kIncomplete
-                                ? "incomplete"
-                                : std::string(status_text(cell->status));
+    std::string own = cell == nullptr ? "nothing" : std::string(status_text(cell->status));
+    if (cell != nullptr && cell->status == CellStatus::kIncomplete) own = "incomplete";
+    if (cell != nullptr && cell->status == CellStatus::kClosed) own = "closed";
     if (own == verdict.status) continue;
     digest->notes.push_back(
         fmt::format("{} of {} at context {}, batch {}: run.json says {}, its "
@@ -237,11 +242,13 @@ std::optional<Timing> median_timing(std::span<const double> seconds,
 std::string_view status_text(CellStatus status) {
   switch (status) {
     case CellStatus::kClosed:
-      return "closed";
+      return "closes";
     case CellStatus::kIncomplete:
       return "INCOMPLETE";
     case CellStatus::kTooLarge:
       return "too large";
+    case CellStatus::kSkipped:
+      return "skipped";
     case CellStatus::kFailed:
       return "failed";
     case CellStatus::kMissing:
@@ -336,7 +343,7 @@ bool LatencyDigest::complete() const {
   if (run->status != "complete") return false;
   return std::none_of(cells.begin(), cells.end(), [](const LatencyCell& cell) {
     return cell.status == CellStatus::kIncomplete || cell.status == CellStatus::kFailed ||
-           cell.status == CellStatus::kMissing;
+           cell.status == CellStatus::kMissing || cell.status == CellStatus::kSkipped;
   });
 }
 

@@ -35,8 +35,8 @@ struct PhaseShare {
   bool compute_bound = false;
 };
 
-enum class CellStatus { kClosed, kIncomplete, kTooLarge, kFailed, kMissing };
-// "closed", "INCOMPLETE", "too large", "failed", "not measured"
+enum class CellStatus { kClosed, kIncomplete, kTooLarge, kSkipped, kFailed, kMissing };
+// "closes", "INCOMPLETE", "too large", "skipped", "failed", "not measured"
 std::string_view status_text(CellStatus status);
 
 // One method at one context and batch, one stage.
@@ -47,11 +47,13 @@ struct LatencyCell {
   CellStatus status = CellStatus::kMissing;
   std::string error;
   std::optional<int64_t> needed, available;
+  std::optional<double> predicted;  // seconds: skipped for the time limit
 
   std::optional<Timing> total, traced, without_bank;
   std::optional<Timing> removed;   // total - without_bank, repeat by repeat
   std::vector<PhaseShare> phases;  // in the order of kPhaseNames
   double gaps = 0;                 // total - sum of the phases; negative when they overlap or drift
+  double interval_seconds = 0;     // taken off every timed interval
   std::optional<double> closure;   // none: nothing was traced
   double evicted_tokens = 0;
   int64_t steps = 0;

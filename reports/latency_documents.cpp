@@ -126,7 +126,8 @@ std::string latency_csv(const LatencyDigest& digest) {
 std::string latency_terminal(const LatencyDigest& digest) {
   const auto lines = [](Table table) {
     for (auto& row : table.rows) {
-      for (size_t c = 0; c + 1 < row.size(); ++c) row[c].detail.clear();
+      if (!row.back().detail.empty()) row.back().text += ", " + row.back().detail;
+      for (Cell& cell : row) cell.detail.clear();
     }
     return to_text(table) + "\n";
   };

@@ -204,8 +204,9 @@ class LatencyPage : private PageWriter {
       items.insert(
           items.begin() + 1,
           fmt::format("A ledger is closed when the phases miss the total by at most {}; otherwise "
-                      "it is INCOMPLETE. Phases and total come from different passes of the same "
-                      "repeat. What timing an interval costs is taken off the phases.",
+                      "it is INCOMPLETE. Phases and total come from passes of the same repeat, one "
+                      "right after the other; a phase is the median of its share of the total. "
+                      "What timing an interval costs is taken off the phases.",
                       percent(kClosureLimit, 0)));
     }
     list(items, "note");
@@ -246,7 +247,7 @@ std::string latency_incompleteness(const LatencyDigest& digest) {
   for (const LatencyCell& cell : digest.cells) {
     open += cell.status == CellStatus::kIncomplete ? 1 : 0;
     failed += cell.error.empty() ? 0 : 1;
-    missing += cell.status == CellStatus::kMissing && cell.error.empty() ? 1 : 0;
+    missing += cell.status == CellStatus::kMissing || cell.status == CellStatus::kSkipped ? 1 : 0;
   }
   std::vector<std::string> reasons;
   if (open > 0) reasons.push_back(fmt::format("{} ledgers do not close", open));

@@ -6,6 +6,7 @@
 #include "reports/json_fields.h"
 
 #include <algorithm>
+#include <array>
 #include <fstream>
 #include <iterator>
 #include <unordered_set>
@@ -144,9 +145,9 @@ CellVerdict read_cell(const Fields& fields) {
   cell.method = fields.text("method");
   cell.stage = fields.text("stage");
   cell.status = fields.text("status");
-  if (cell.status != "closed" && cell.status != "incomplete" && cell.status != "too large" &&
-      cell.status != "failed") {
-    fields.fail("status", json(cell.status), "closed, incomplete, too large or failed");
+  const std::array kStatuses = {"closed", "incomplete", "too large", "skipped", "failed"};
+  if (std::find(kStatuses.begin(), kStatuses.end(), cell.status) == kStatuses.end()) {
+    fields.fail("status", json(cell.status), "closed, incomplete, too large, skipped or failed");
   }
   cell.context = fields.integer("context", 1);
   cell.batch = fields.integer("batch", 1);
@@ -187,6 +188,9 @@ void read_measurement(const Fields& fields, LatencyRow* row) {
   row->traced_seconds = optional_number(fields, "traced_seconds");
   row->without_bank_seconds = optional_number(fields, "without_bank_seconds");
   if (fields.has("phases")) row->phases = read_phases(fields.object("phases"));
+  if (fields.has("interval_seconds")) {
+    row->interval_seconds = fields.number("interval_seconds");
+  }
   if (fields.has("steps")) row->steps = fields.integer("steps", 1);
   if (fields.has("evicted_tokens")) row->evicted_tokens = fields.number("evicted_tokens");
   const Fields bytes = fields.object("cache_bytes");
@@ -224,6 +228,8 @@ LatencyRow read_row(const Fields& fields, RecordKind kind) {
   } else if (fields.has("needed_bytes")) {
     row.needed = fields.integer("needed_bytes");
     row.available = fields.integer("available_bytes");
+  } else if (fields.has("predicted_seconds")) {
+    row.predicted = fields.number("predicted_seconds");
   } else {
     read_measurement(fields, &row);
   }
@@ -295,7 +301,7 @@ LatencyRun read_latency_run(const std::filesystem::path& directory) {
   read_provenance(fields.object("provenance"), &run);
   run.device = read_device(fields.object("device"));
   run.ceilings = read_ceilings(fields.object("ceilings"));
-  run.interval_seconds = fields.number("interval_seconds");
+  if (fields.has("calibration")) run.calibration = fields.text("calibration");
   const Fields weights = fields.object("weights");
   run.weight_bytes = weights.integer("bytes");
   run.step_weight_bytes = weights.integer("step_bytes");

@@ -41,9 +41,11 @@ struct LatencyRow {
   int64_t context = 0, batch = 0, repeat = 0;
   std::string error;                         // empty: measured, or too large
   std::optional<int64_t> needed, available;  // both: the caches did not fit
+  std::optional<double> predicted;           // seconds: the time limit left no room for it
   double seconds = 0;
   std::optional<double> traced_seconds, without_bank_seconds;
   std::vector<PhaseTime> phases;
+  double interval_seconds = 0;  // taken off every interval of `phases`
   int64_t steps = 0;
   double evicted_tokens = 0;
   CacheBytes cache_bytes;          // of one sequence
@@ -53,7 +55,7 @@ struct LatencyRow {
   int64_t bound_batch = 0;
   std::vector<BatchAttempt> attempts;
 
-  bool measured() const { return error.empty() && !needed; }
+  bool measured() const { return error.empty() && !needed && !predicted; }
 };
 
 // What the writer itself found for one cell.
@@ -97,7 +99,7 @@ struct LatencyRun {
   std::vector<std::string> command;
   DeviceRecord device;
   Ceilings ceilings;
-  double interval_seconds = 0;
+  std::string calibration;  // how the cost of a timed interval was measured
   int64_t weight_bytes = 0, step_weight_bytes = 0;
   std::vector<CellVerdict> cells;
   int64_t planned_items = 0;

@@ -62,7 +62,12 @@ void rule_before(Table* table, const LatencyCell& cell, const LatencyCell** last
 
 Cell status_cell(const LatencyCell& cell) {
   Cell result{std::string(status_text(cell.status)), ""};
-  if (cell.closure) result.detail = "off by " + percent(*cell.closure);
+  if (cell.closure) {
+    // The sign of the sum of the phases less the total.
+    result.detail =
+        fmt::format("off by {}{}", cell.gaps > 0 ? "\u2212" : "+", percent(*cell.closure));
+  }
+  if (cell.predicted) result.detail = fmt::format("{} predicted", time_text(*cell.predicted));
   if (cell.status == CellStatus::kTooLarge && cell.needed) {
     result.detail = fmt::format("needs {}, {} free", human_bytes(static_cast<double>(*cell.needed)),
                                 human_bytes(static_cast<double>(*cell.available)));

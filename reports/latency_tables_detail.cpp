@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
+#include <string>
 
 #include <fmt/format.h>
 
@@ -25,6 +27,22 @@ std::string printed(const DeviceReading& reading) {
                   printed(reading.celsius, 0, "\u00B0C"));
   if (!reading.held_back_by.empty()) text += ", held back by " + reading.held_back_by;
   return text;
+}
+
+// What was taken off the phases, by stage and batch.
+std::string interval_costs(const LatencyDigest& digest) {
+  std::map<std::string, double> costs;
+  for (const LatencyCell& cell : digest.cells) {
+    if (!cell.measured() || cell.phases.empty()) continue;
+    costs[cell.stage == "prefill" ? cell.stage
+                                  : fmt::format("{}, batch {}", cell.stage, cell.batch)] =
+        cell.interval_seconds;
+  }
+  std::string text;
+  for (const auto& [place, seconds] : costs) {
+    text += fmt::format("{}{} {}", text.empty() ? "" : "; ", place, time_text(seconds));
+  }
+  return text + ", taken off each";
 }
 
 }  // namespace
@@ -79,8 +97,11 @@ Table unmeasured_table(const LatencyDigest& digest) {
       why = fmt::format("{} of caches and buffers, {} free",
                         human_bytes(static_cast<double>(*cell.needed)),
                         human_bytes(static_cast<double>(*cell.available)));
+    } else if (cell.predicted) {
+      why = fmt::format("not measured: {} predicted, and the time limit came first",
+                        time_text(*cell.predicted));
     } else if (why.empty()) {
-      why = "no line in the record: not asked for, or the time limit came first";
+      why = "no line in the record: not asked for, or the run ended before it";
     }
     table.rows.push_back(
         {{method.label, "", std::nullopt, method.style.css_class, method.method},
@@ -118,9 +139,10 @@ Table machine_table(const LatencyDigest& digest) {
   }
   row("ceiling: a product",
       fmt::format("{}FLOP/s ({})", si_number(ceilings.linear_flops_per_second), shape));
-  row("cost of a timed interval", run.interval_seconds > 0
-                                      ? time_text(run.interval_seconds) + ", taken off"
-                                      : "none taken off");
+  if (!run.calibration.empty()) {
+    row("cost of a timed interval", interval_costs(digest));
+    row("calibration", run.calibration);
+  }
   row("weights", fmt::format("{} resident, {} read by a decode step",
                              human_bytes(static_cast<double>(run.weight_bytes)),
                              human_bytes(static_cast<double>(run.step_weight_bytes))));

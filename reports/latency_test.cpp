@@ -181,7 +181,7 @@ TEST_F(LatencyTest, WholePage) {
   EXPECT_EQ(count_of(html, "aria-label=\"decode, context "), 6u + 2u);  // and two rooflines
   EXPECT_THAT(files_.summary, HasSubstr("break-even"));
   const std::string csv = read_text(files_.csv);
-  EXPECT_THAT(csv, HasSubstr(",decode,closed,attention,s,"));
+  EXPECT_THAT(csv, HasSubstr(",decode,closes,attention,s,"));
   EXPECT_THAT(csv, HasSubstr(",too large,needed,B,"));
 }
 
@@ -257,7 +257,7 @@ TEST_F(LatencyTest, MalformedRunsSayWhere) {
       {[](json& run) { run["request"]["model"]["full_layers"] = 3; }, {"full_layers"}},
       {[](json& run) { run["cells"][0]["status"] = "fine"; }, {"cells[0].status", "fine"}},
       {[](json& run) { run.erase("device"); }, {"device", "found nothing"}},
-      {[](json& run) { run["interval_seconds"] = "x"; }, {"interval_seconds", "a number"}},
+      {[](json& run) { run["calibration"] = 1; }, {"calibration", "a string"}},
   };
   for (const auto& [edit, parts] : cases) {
     write_synthetic_latency(run_, {});

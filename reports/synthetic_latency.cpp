@@ -126,7 +126,7 @@ void write_run(const std::filesystem::path& directory, const json& request, cons
         {"copy_bytes", 4294967296},
         {"linear_flops_per_second", kRate},
         {"linear_shape", {8192, 8192, 8192}}}},
-      {"interval_seconds", 9e-7},
+      {"calibration", "invented"},
       {"weights", {{"bytes", 14460000000}, {"step_bytes", static_cast<int64_t>(kWeights)}}},
       {"planned_items", planned},
       {"seconds", 321.5}};
@@ -175,6 +175,7 @@ json measured_row(const Cell& cell, const std::string& stage, int64_t repeat,
                             (stage == "decode" ? 1.0 : static_cast<double>(cell.context - 256));
   }
   row["phases"] = std::move(phases);
+  row["interval_seconds"] = stage == "decode" ? 1.7e-6 : 9e-7;
   if (stage == "decode") row["steps"] = 64;
   add_bytes(cell, &row);
   return row;

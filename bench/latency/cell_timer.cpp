@@ -1,6 +1,7 @@
 #include "bench/latency/cell_timer.h"
 
 #include "base/random.h"
+#include "bench/latency/bench_common.h"
 #include "bench/latency/ceilings.h"
 #include "bench/latency/forwarding_ops.h"
 #include "model/session.h"
@@ -12,7 +13,9 @@ namespace kvg {
 
 namespace {
 
-constexpr int64_t kWarmTokens = 2048;
+// Passes shorter than this are repeated within one observation, up to so many times.
+constexpr double kEnoughSeconds = 0.15;
+constexpr size_t kMostPasses = 5;
 
 // Takes the cost of timing off the intervals of a ledger.
 void correct(PhaseLedger* ledger, double interval_seconds) {
@@ -22,15 +25,28 @@ void correct(PhaseLedger* ledger, double interval_seconds) {
   }
 }
 
+// Phase by phase the median time; work is the same in all.
+PhaseLedger median_ledger(const std::vector<PhaseLedger>& ledgers) {
+  PhaseLedger result = ledgers.front();
+  for (size_t p = 0; p < kPhases; ++p) {
+    std::vector<double> seconds;
+    for (const PhaseLedger& ledger : ledgers) seconds.push_back(ledger[p].seconds);
+    result[p].seconds = median(std::move(seconds));
+  }
+  return result;
+}
+
 }  // namespace
 
-CellTimer::CellTimer(const Weights& weights, Ops& ops, const Method& method, TimingOptions options)
+CellTimer::CellTimer(const Weights& weights, Ops& ops, const Method& method, TimingOptions options,
+                     IntervalCost& cost)
     : weights_(weights),
       ops_(ops),
       options_(options),
       policy_(make_policy(method)),
       geometry_(cache_geometry(weights.config)),
-      plan_(policy_->decode_plan(geometry_)) {
+      plan_(policy_->decode_plan(geometry_)),
+      cost_(cost) {
   options_.steps = (options_.steps + round() - 1) / round() * round();
   options_.stride = std::clamp<int>(options_.stride, 1, static_cast<int>(weights.config.layers));
 }
@@ -138,47 +154,56 @@ void CellTimer::replicate(int64_t batch, PrefilledBatch* prefilled) const {
   }
 }
 
-void CellTimer::warm_up(int64_t context) const {
-  prefill_one(std::min({context, options_.chunk, kWarmTokens}));
-  ops_.synchronize();
+double CellTimer::warm_up(int64_t batch, int64_t context) const {
+  const int64_t tokens = std::min(context, options_.chunk);
+  const int64_t sequences = std::clamp<int64_t>(options_.chunk / tokens, 1, batch);
+  const auto texts = prompts(sequences, tokens);
+  Forward forward(weights_, *policy_, ops_, std::min(options_.chunk, sequences * tokens));
+  std::vector<SequenceState> states = start(sequences, tokens);
+  return timed(ops_, [&] { prefill(forward, states, texts); });
 }
 
-Observation CellTimer::time_prefill(int64_t batch, int64_t context, bool removal_first,
+Observation CellTimer::time_prefill(int64_t batch, int64_t context, bool traced_first,
                                     PrefilledBatch* keep) const {
   const auto texts = prompts(batch, context);
   const int64_t rows = std::min(options_.chunk, batch * context);
-  Observation result;
-  const auto run = [&](Ops& ops, std::vector<int32_t>* tokens) {
+  PrefilledBatch last;
+  const auto pass = [&](Ops& ops) {
+    last.states.clear();
     Forward forward(weights_, *policy_, ops, rows);
-    std::vector<SequenceState> states = start(batch, context);
-    const double seconds = timed(ops_, [&] { *tokens = prefill(forward, states, texts); });
-    if (keep != nullptr) keep->states = std::move(states);
-    return seconds;
+    last.states = start(batch, context);
+    return timed(ops_, [&] { last.tokens = prefill(forward, last.states, texts); });
   };
-  const auto discard = [&] {
-    if (keep != nullptr) keep->states.clear();
+  Observation result;
+  result.interval_seconds = cost_.prefill();
+  std::vector<double> totals, traced, without;
+  std::vector<PhaseLedger> ledgers;
+  const auto trace = [&] {
+    ops_.trace({.times = true, .stride = 1, .offset = 0});
+    traced.push_back(pass(ops_));
+    ledgers.push_back(ops_.take_ledger());
+    ops_.trace({});
+    correct(&ledgers.back(), result.interval_seconds);
   };
-  std::vector<int32_t> tokens;
-  const auto removal = [&] {
-    if (plan_.bank != DecodeBank::landmark) return;
-    WithoutBankUpdate without(ops_);
-    result.without_bank_seconds = run(without, &tokens);
-    discard();
-  };
-  if (removal_first) removal();
-  ops_.trace({.times = true, .stride = 1, .offset = 0});
-  result.traced_seconds = run(ops_, &tokens);
-  discard();
-  PhaseLedger ledger = ops_.take_ledger();
-  ops_.trace({});
-  correct(&ledger, ops_.empty_interval_seconds());
-  result.ledger = ledger;
-  if (!removal_first) removal();
-  result.seconds = run(ops_, &tokens);
-  if (keep != nullptr) keep->tokens = tokens;
+  double spent = 0;
+  do {
+    if (plan_.bank == DecodeBank::landmark) {
+      WithoutBankUpdate removed(ops_);
+      without.push_back(pass(removed));
+    }
+    if (traced_first) trace();
+    totals.push_back(pass(ops_));
+    if (!traced_first) trace();
+    spent += totals.back();
+  } while (spent < kEnoughSeconds && totals.size() < kMostPasses);
+  result.seconds = median(totals);
+  result.traced_seconds = median(traced);
+  if (!without.empty()) result.without_bank_seconds = median(without);
+  result.ledger = median_ledger(ledgers);
   result.evicted_tokens =
       static_cast<double>(batch) *
       static_cast<double>(std::max<int64_t>(0, plan_.first_recent(context - 1) - plan_.sinks));
+  if (keep != nullptr) *keep = std::move(last);
   return result;
 }
 
@@ -214,16 +239,16 @@ PhaseLedger CellTimer::declared_work(DecodeBatch* batch) const {
   return ledger;
 }
 
-void CellTimer::trace_steps(DecodeBatch* batch, int offset, PhaseLedger* ledger,
-                            double* seconds) const {
+double CellTimer::trace_steps(DecodeBatch* batch, int offset, double interval,
+                              PhaseLedger* ledger) const {
   ops_.trace({.times = true, .stride = options_.stride, .offset = offset});
   batch->record();
   batch->step();  // the first replay of a recording also loads it
   ops_.take_ledger();
   const int64_t steps = steps_at(offset);
-  const double interval = ops_.empty_interval_seconds();
+  double seconds = 0;
   for (int64_t i = 0; i < steps; ++i) {
-    *seconds += timed(ops_, [&] { batch->step(); }) / static_cast<double>(steps * options_.stride);
+    seconds += timed(ops_, [&] { batch->step(); }) / static_cast<double>(steps);
     PhaseLedger step = ops_.take_ledger();
     correct(&step, interval);
     for (size_t p = 0; p < kPhases; ++p) {
@@ -232,12 +257,14 @@ void CellTimer::trace_steps(DecodeBatch* batch, int offset, PhaseLedger* ledger,
     }
   }
   ops_.trace({});
+  return seconds;
 }
 
 Observation CellTimer::time_decode(PrefilledBatch* prefilled) const {
   const int64_t first = prefilled->states.front().length;
   Observation result;
   result.steps = options_.steps;
+  result.interval_seconds = cost_.step(std::ssize(prefilled->states));
   {
     const auto batch = decode_batch(prefilled, longest(first) - first, {});
     // Half of the layers are traced before the timing and half after it: caches that grow weigh the
@@ -246,7 +273,7 @@ Observation CellTimer::time_decode(PrefilledBatch* prefilled) const {
     double traced = 0;
     const int half = options_.stride / 2;
     for (int offset = 0; offset < half; ++offset) {
-      trace_steps(batch.get(), offset, &ledger, &traced);
+      traced += trace_steps(batch.get(), offset, result.interval_seconds, &ledger);
     }
     const int64_t begin = first + batch->steps() + options_.warm_steps;
     result.seconds = time_steps(batch.get(), options_.steps);
@@ -256,10 +283,10 @@ Observation CellTimer::time_decode(PrefilledBatch* prefilled) const {
         static_cast<double>(plan_.evict_end(end - 1) - plan_.evict_begin(begin)) /
         static_cast<double>(options_.steps);
     for (int offset = half; offset < options_.stride; ++offset) {
-      trace_steps(batch.get(), offset, &ledger, &traced);
+      traced += trace_steps(batch.get(), offset, result.interval_seconds, &ledger);
     }
     result.ledger = ledger;
-    result.traced_seconds = traced;
+    result.traced_seconds = traced / options_.stride;
     prefilled->tokens = batch->newest();
     batch->finish();
   }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "bench/latency/interval_cost.h"
 #include "kernels/phase.h"
 #include "model/cache/policy.h"
 #include "model/decode_batch.h"
@@ -30,6 +31,7 @@ struct Observation {
   double seconds = 0;
   std::optional<double> traced_seconds, without_bank_seconds;
   std::optional<PhaseLedger> ledger;  // what timing itself costs is taken off
+  double interval_seconds = 0;        // taken off every interval of the ledger
   int64_t steps = 0;                  // of decode
   double evicted_tokens = 0;          // in the pass or in a mean step, all sequences
 };
@@ -44,7 +46,8 @@ struct PrefilledBatch {
 // outlive it. Prompts are random tokens: times depend on their number, not on what they say.
 class CellTimer {
  public:
-  CellTimer(const Weights& weights, Ops& ops, const Method& method, TimingOptions options);
+  CellTimer(const Weights& weights, Ops& ops, const Method& method, TimingOptions options,
+            IntervalCost& cost);
 
   // Caches of one sequence that was provisioned for `tokens` tokens, by formula.
   CacheBytes cache_bytes(int64_t tokens) const;
@@ -60,12 +63,14 @@ class CellTimer {
   // Makes it a batch by copying the first sequence.
   void replicate(int64_t batch, PrefilledBatch* prefilled) const;
 
-  // Untimed work like the cell's own: modules are loaded, clocks rise.
-  void warm_up(int64_t context) const;
+  // One call of prefill, about as large as the cell's own: modules are loaded, clocks rise. Returns
+  // its seconds.
+  double warm_up(int64_t batch, int64_t context) const;
   // Times prefill of `batch` prompts packed into calls of at most `chunk` rows, until each has its
-  // first token: without timing inside, traced, and without the bank update. `removal_first` says
-  // which of the latter two goes first. `keep`, when given, receives the batch.
-  Observation time_prefill(int64_t batch, int64_t context, bool removal_first,
+  // first token: without the bank update, then traced and without timing inside, one right after
+  // the other. `traced_first` says which. Short passes are repeated, medians taken. `keep`, when
+  // given, receives the batch.
+  Observation time_prefill(int64_t batch, int64_t context, bool traced_first,
                            PrefilledBatch* keep) const;
   // Times decode steps of a prefilled batch, which is used up.
   Observation time_decode(PrefilledBatch* prefilled) const;
@@ -78,7 +83,8 @@ class CellTimer {
   std::vector<int32_t> prefill(Forward& forward, std::span<SequenceState> states,
                                const std::vector<std::vector<int32_t>>& prompts) const;
   std::vector<std::vector<int32_t>> prompts(int64_t batch, int64_t context) const;
-  void trace_steps(DecodeBatch* batch, int offset, PhaseLedger* ledger, double* seconds) const;
+  // Adds the layers of one offset to `ledger`; returns the seconds of a mean step.
+  double trace_steps(DecodeBatch* batch, int offset, double interval, PhaseLedger* ledger) const;
   PhaseLedger declared_work(DecodeBatch* batch) const;
   int64_t round() const;  // steps until evictions repeat
   int64_t steps_at(int offset) const;
@@ -89,6 +95,7 @@ class CellTimer {
   std::unique_ptr<Policy> policy_;
   CacheGeometry geometry_;
   DecodePlan plan_;
+  IntervalCost& cost_;
 };
 
 }  // namespace kvg

@@ -3,6 +3,7 @@
 #include "base/ledger.h"
 #include "base/progress.h"
 #include "bench/latency/bench_common.h"
+#include "bench/latency/schedule.h"
 
 #include <algorithm>
 #include <chrono>
@@ -11,29 +12,39 @@ namespace kvg {
 
 namespace {
 
+constexpr int64_t kBriefTokens = 512;
+// A decode step takes about this many times as long as its bytes do; a guess for the time limit,
+// until one was measured.
+constexpr double kStepFactor = 2;
+
+// A stage of a cell that the run has been asked to time.
+struct Stage {
+  const char* name;  // "prefill", "decode"
+  size_t planned;    // index into the schedule
+  std::vector<Observation> made{};
+};
+
 struct Cell {
   Method method;
   int64_t context = 0, batch = 0;
-  bool prefill = false, decode = false;
-  bool done = false;    // too large, or failed: not visited again
-  double seconds = 0;   // of the last visit
-  int64_t repeats = 0;  // made
-  std::vector<Observation> prefills, decodes;
+  std::optional<Stage> prefill, decode;
+  bool visited = false;
 };
 
+// Phases as shares of the total of their own repeat, so that slow drift does not count as a gap.
 double closure_of(const std::vector<Observation>& observations) {
-  std::vector<double> totals;
-  for (const Observation& observation : observations) totals.push_back(observation.seconds);
   std::vector<double> parts;
   for (size_t p = 0; p < kPhases; ++p) {
-    std::vector<double> seconds;
+    std::vector<double> shares;
     for (const Observation& observation : observations) {
       const PhaseWork& work = (*observation.ledger)[p];
-      if (work.intervals > 0 || work.launches > 0) seconds.push_back(work.seconds);
+      if (work.intervals > 0 || work.launches > 0) {
+        shares.push_back(work.seconds / observation.seconds);
+      }
     }
-    if (!seconds.empty()) parts.push_back(median(std::move(seconds)));
+    if (!shares.empty()) parts.push_back(median(std::move(shares)));
   }
-  return ledger_closure(parts, median(std::move(totals)));
+  return ledger_closure(parts, 1);
 }
 
 class LatencyRun {
@@ -42,13 +53,16 @@ class LatencyRun {
       : weights_(weights),
         ops_(ops),
         options_(options),
+        cost_(weights, ops),
         record_(options.root, options.folder, options.request, options.command, options.threads) {
     plan();
   }
 
   BenchOutcome run() {
     describe_machine(weights_, ops_, options_.request.timing.seed, &monitor_, &record_.machine);
+    record_.machine.calibration = ops_.device() == Device::cpu ? "" : IntervalCost::method();
     record_.write("running");
+    if (options_.warm_up) predict();
     Progress progress("latency", std::ssize(cells_) * options_.request.repeats);
     for (int64_t round = 0; round < options_.request.repeats; ++round) {
       for (const size_t index : shuffled(cells_.size(), options_.request.timing.seed, round)) {
@@ -59,11 +73,12 @@ class LatencyRun {
         }
         progress.label(cell.method.canonical() + " " + std::to_string(cell.context) + "x" +
                        std::to_string(cell.batch));
-        if (!cell.done && in_time(cell)) visit(&cell, round);
+        visit(&cell, round);
         progress.advance(1);
       }
     }
     progress.finish();
+    record_skipped();
     finish("complete");
     return {record_.path(), complete()};
   }
@@ -76,42 +91,83 @@ class LatencyRun {
     const auto has = [](const auto& list, const auto& value) {
       return std::find(list.begin(), list.end(), value) != list.end();
     };
+    const auto stage = [this](const char* name) {
+      schedule_.emplace_back();
+      record_.planned += options_.request.repeats;
+      return Stage{name, schedule_.size() - 1};
+    };
     for (const std::string& method : request.methods) {
       for (const int64_t context : request.contexts) {
         for (const int64_t batch : request.batches) {
-          Cell cell;
-          cell.method = Method::parse(method);
-          cell.context = context;
-          cell.batch = batch;
-          cell.prefill = has(request.stages, "prefill") && has(options_.prefill_batches, batch);
-          cell.decode = has(request.stages, "decode");
-          if (!cell.prefill && !cell.decode) continue;
-          record_.planned += request.repeats * (int{cell.prefill} + int{cell.decode});
-          cells_.push_back(std::move(cell));
+          Cell cell{Method::parse(method), context, batch, {}, {}};
+          if (has(request.stages, "prefill") && has(options_.prefill_batches, batch)) {
+            cell.prefill = stage("prefill");
+          }
+          if (has(request.stages, "decode")) cell.decode = stage("decode");
+          if (cell.prefill || cell.decode) cells_.push_back(std::move(cell));
         }
       }
     }
   }
 
-  bool in_time(const Cell& cell) const {
+  // What the stages will take, from one call of prefill of each method: for the time limit.
+  void predict() {
+    const BenchRequest& request = options_.request;
+    if (request.time_limit <= 0) return;
+    const int64_t longest = *std::max_element(request.contexts.begin(), request.contexts.end());
+    for (const std::string& name : request.methods) {
+      try {
+        const CellTimer timer(weights_, ops_, Method::parse(name), request.timing, cost_);
+        timer.warm_up(1, longest);
+        const auto tokens = static_cast<double>(std::min(longest, request.timing.chunk));
+        const double rate = timer.warm_up(1, longest) / tokens;
+        const double passes = timer.plan().bank == DecodeBank::landmark ? 3 : 2;
+        for (Cell& cell : cells_) {
+          if (cell.method.canonical() != name) continue;
+          const double one = rate * static_cast<double>(cell.context);
+          if (cell.prefill) {
+            planned(*cell.prefill).seconds = passes * one * static_cast<double>(cell.batch);
+          }
+          if (cell.decode) planned(*cell.decode).seconds = one + decode_seconds(timer, cell);
+        }
+      } catch (const std::exception&) {
+        // Its cells will say what is wrong.
+      }
+    }
+  }
+
+  // Of all steps of one timing, by the bytes that they read.
+  double decode_seconds(const CellTimer& timer, const Cell& cell) const {
+    const int64_t longest = timer.longest(cell.context);
+    const auto bytes = static_cast<double>(record_.machine.step_weight_bytes +
+                                           cell.batch * timer.cache_bytes(longest).total());
+    return kStepFactor * bytes / record_.machine.ceilings.copy_bytes_per_second *
+           static_cast<double>(longest - cell.context);
+  }
+
+  PlannedStage& planned(const Stage& stage) { return schedule_[stage.planned]; }
+
+  bool due(const std::optional<Stage>& stage) {
+    if (!stage || planned(*stage).over) return false;
     const double limit = options_.request.time_limit;
     const double elapsed = std::chrono::duration<double>(Clock::now() - begin_).count();
-    return limit <= 0 || elapsed + cell.seconds <= limit;
+    return limit <= 0 ||
+           affordable(schedule_, stage->planned, options_.request.repeats, limit - elapsed);
   }
 
   void visit(Cell* cell, int64_t round) {
-    const Clock::time_point begin = Clock::now();
-    const char* stage = cell->prefill ? "prefill" : "decode";
+    const bool prefill = due(cell->prefill), decode = due(cell->decode);
+    if (!prefill && !decode) return;
+    Stage* stage = prefill ? &*cell->prefill : &*cell->decode;
     try {
-      const CellTimer timer(weights_, ops_, cell->method, options_.request.timing);
-      if (fits(cell, timer, round)) measure(cell, timer, round, &stage);
+      const CellTimer timer(weights_, ops_, cell->method, options_.request.timing, cost_);
+      if (fits(cell, timer, round)) measure(cell, timer, round, prefill, decode, &stage);
     } catch (const std::exception& error) {
-      cell->done = true;
-      record_.add_failed(place(*cell, stage, round), error.what());
-      set_state(*cell, stage, "failed", 0, std::nullopt);
+      planned(*stage).over = true;
+      record_.add_failed(place(*cell, stage->name, round), error.what());
+      set_state(*cell, stage->name, "failed", std::ssize(stage->made), std::nullopt);
     }
     ops_.trace({});
-    cell->seconds = std::chrono::duration<double>(Clock::now() - begin).count();
     record_.write("running");
   }
 
@@ -124,37 +180,45 @@ class LatencyRun {
     const uint64_t needed = caches + working_bytes(weights_, ops_, rows);
     const uint64_t available = ops_.available_memory();
     if (needed <= available) return true;
-    cell->done = true;
-    for (const char* stage : {"prefill", "decode"}) {
-      if (!(stage == std::string_view("prefill") ? cell->prefill : cell->decode)) continue;
-      record_.add_too_large(place(*cell, stage, round), needed, available);
-      set_state(*cell, stage, "too large", 0, std::nullopt);
+    for (const auto* stage : {&cell->prefill, &cell->decode}) {
+      if (!*stage) continue;
+      planned(**stage).over = true;
+      record_.add_too_large(place(*cell, (*stage)->name, round), needed, available);
+      set_state(*cell, (*stage)->name, "too large", 0, std::nullopt);
     }
     return false;
   }
 
-  void measure(Cell* cell, const CellTimer& timer, int64_t round, const char** stage) {
-    if (options_.warm_up) timer.warm_up(cell->context);
+  void measure(Cell* cell, const CellTimer& timer, int64_t round, bool prefill, bool decode,
+               Stage** stage) {
+    // Clocks rise with any work; the first visit also loads what its shapes need.
+    if (options_.warm_up) {
+      timer.warm_up(cell->visited ? 1 : cell->batch,
+                    cell->visited ? std::min(cell->context, kBriefTokens) : cell->context);
+    }
+    cell->visited = true;
     RowFacts facts;
     facts.provisioned = timer.longest(cell->context);
     facts.cache_bytes = timer.cache_bytes(facts.provisioned);
     const uint64_t free_before = ops_.available_memory();
     PrefilledBatch batch;
-    if (cell->prefill) {
-      const Observation observation = timer.time_prefill(cell->batch, cell->context, round % 2 == 0,
-                                                         cell->decode ? &batch : nullptr);
-      set_memory(free_before, cell->decode, &facts);
-      add(cell, "prefill", round, observation, facts);
+    Clock::time_point begin = Clock::now();
+    if (prefill) {
+      const Observation observation =
+          timer.time_prefill(cell->batch, cell->context, round % 2 == 0, decode ? &batch : nullptr);
+      set_memory(free_before, decode, &facts);
+      add(*cell, &*cell->prefill, round, observation, facts, begin);
+      begin = Clock::now();
     }
-    if (!cell->decode) return;
-    *stage = "decode";
-    if (!cell->prefill) {
+    if (!decode) return;
+    *stage = &*cell->decode;
+    if (!prefill) {
       batch = timer.prefill_one(cell->context);
       timer.replicate(cell->batch, &batch);
       set_memory(free_before, true, &facts);
     }
     const Observation observation = timer.time_decode(&batch);
-    add(cell, "decode", round, observation, facts);
+    add(*cell, &*cell->decode, round, observation, facts, begin);
   }
 
   void set_memory(uint64_t free_before, bool resident, RowFacts* facts) const {
@@ -164,16 +228,28 @@ class LatencyRun {
     if (free_now < free_before) facts->memory_used = static_cast<int64_t>(free_before - free_now);
   }
 
-  void add(Cell* cell, const char* stage, int64_t round, const Observation& observation,
-           RowFacts facts) {
+  void add(const Cell& cell, Stage* stage, int64_t round, const Observation& observation,
+           RowFacts facts, Clock::time_point begin) {
     facts.sm_mhz = monitor_.read().sm_mhz;
-    record_.add(place(*cell, stage, round), observation, facts);
-    std::vector<Observation>& all =
-        stage == std::string_view("prefill") ? cell->prefills : cell->decodes;
-    all.push_back(observation);
-    const double closure = closure_of(all);
-    set_state(*cell, stage, closure <= kClosureLimit ? "closed" : "incomplete", std::ssize(all),
-              closure);
+    record_.add(place(cell, stage->name, round), observation, facts);
+    stage->made.push_back(observation);
+    PlannedStage& account = planned(*stage);
+    ++account.done;
+    account.seconds = std::chrono::duration<double>(Clock::now() - begin).count();
+    const double closure = closure_of(stage->made);
+    set_state(cell, stage->name, closure <= kClosureLimit ? "closed" : "incomplete",
+              std::ssize(stage->made), closure);
+  }
+
+  // Stages that the time limit left no room for.
+  void record_skipped() {
+    for (const Cell& cell : cells_) {
+      for (const auto* stage : {&cell.prefill, &cell.decode}) {
+        if (!*stage || !(*stage)->made.empty() || planned(**stage).over) continue;
+        record_.add_skipped(place(cell, (*stage)->name, 0), planned(**stage).seconds);
+        set_state(cell, (*stage)->name, "skipped", 0, std::nullopt);
+      }
+    }
   }
 
   static RowPlace place(const Cell& cell, const char* stage, int64_t round) {
@@ -195,9 +271,7 @@ class LatencyRun {
   }
 
   bool complete() const {
-    int64_t stages = 0;
-    for (const Cell& cell : cells_) stages += int{cell.prefill} + int{cell.decode};
-    return std::ssize(record_.cells) == stages &&
+    return record_.cells.size() == schedule_.size() &&
            std::all_of(record_.cells.begin(), record_.cells.end(), [](const CellState& state) {
              return state.status == "closed" || state.status == "too large";
            });
@@ -211,9 +285,11 @@ class LatencyRun {
   const Weights& weights_;
   Ops& ops_;
   const LatencyOptions& options_;
+  IntervalCost cost_;
   GpuMonitor monitor_;
   BenchRecord record_;
   std::vector<Cell> cells_;
+  std::vector<PlannedStage> schedule_;
   Clock::time_point begin_ = Clock::now();
 };
 
@@ -228,7 +304,6 @@ BenchOutcome run_latency(const Weights& weights, Ops& ops, const LatencyOptions&
 void describe_machine(const Weights& weights, Ops& ops, uint64_t seed, const GpuMonitor* monitor,
                       BenchRecord::Machine* machine) {
   machine->ceilings = measure_ceilings(ops, seed);
-  machine->interval_seconds = ops.empty_interval_seconds();
   int64_t step = bytes_of(weights.head) + bytes_of(weights.final_norm);
   for (const LayerWeights& layer : weights.layers) {
     for (const Tensor& tensor :

@@ -28,10 +28,10 @@ struct BenchOutcome {
 };
 
 // Times methods x contexts x batches in `repeats` rounds; each round visits all cells in an order
-// of its own, so that whatever drifts meets them alike. With a time limit, visits that would end
-// after it are left out: long cells get fewer repeats. Leaves the record of reports/SCHEMA.md. A
-// cell that does not fit in memory or fails becomes a line, and the run goes on. Throws Error for a
-// folder that cannot be written, and Interrupted.
+// of its own, so that whatever drifts meets them alike. A time limit is shared out by affordable():
+// long stages get fewer repeats, or none, which becomes a line that says what they would take.
+// Leaves the record of reports/SCHEMA.md. A cell that does not fit in memory or fails becomes a
+// line, and the run goes on. Throws Error for a folder that cannot be written, and Interrupted.
 BenchOutcome run_latency(const Weights& weights, Ops& ops, const LatencyOptions& options);
 
 struct CapacityOptions {

@@ -163,7 +163,10 @@ void BenchRecord::add(const RowPlace& place, const Observation& observation,
   if (observation.without_bank_seconds) {
     row["without_bank_seconds"] = *observation.without_bank_seconds;
   }
-  if (observation.ledger) row["phases"] = to_json(*observation.ledger);
+  if (observation.ledger) {
+    row["phases"] = to_json(*observation.ledger);
+    row["interval_seconds"] = observation.interval_seconds;
+  }
   if (observation.steps > 0) row["steps"] = observation.steps;
   row["evicted_tokens"] = observation.evicted_tokens;
   row["cache_bytes"] = to_json(facts.cache_bytes);
@@ -184,6 +187,12 @@ void BenchRecord::add_too_large(const RowPlace& place, uint64_t needed, uint64_t
   json row = row_json(place);
   row["needed_bytes"] = needed;
   row["available_bytes"] = available;
+  folder_.append(dump(row));
+}
+
+void BenchRecord::add_skipped(const RowPlace& place, double predicted_seconds) {
+  json row = row_json(place);
+  row["predicted_seconds"] = predicted_seconds;
   folder_.append(dump(row));
 }
 
@@ -211,12 +220,12 @@ void BenchRecord::write(const std::string& status, const std::string& error) {
         {"copy_bytes", ceilings.copy_bytes},
         {"linear_flops_per_second", ceilings.linear_flops_per_second},
         {"linear_shape", ceilings.linear_shape}}},
-      {"interval_seconds", machine.interval_seconds},
       {"weights", {{"bytes", machine.weight_bytes}, {"step_bytes", machine.step_weight_bytes}}},
       {"planned_items", planned},
       {"seconds",
        std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count()}};
   if (!error.empty()) run["error"] = error;
+  if (!machine.calibration.empty()) run["calibration"] = machine.calibration;
   if (request_.kind == "latency") {
     run["cells"] = json::array();
     for (const CellState& cell : cells) run["cells"].push_back(cell_json(cell));

@@ -69,7 +69,7 @@ class BenchRecord {
     std::string note;
     GpuReading before, after;
     MachineCeilings ceilings;
-    double interval_seconds = 0;
+    std::string calibration;  // how the cost of a timed interval was measured
     int64_t weight_bytes = 0, step_weight_bytes = 0;
   };
   Machine machine;
@@ -78,6 +78,7 @@ class BenchRecord {
 
   void add(const RowPlace& place, const Observation& observation, const RowFacts& facts);
   void add_too_large(const RowPlace& place, uint64_t needed, uint64_t available);
+  void add_skipped(const RowPlace& place, double predicted_seconds);
   void add_failed(const RowPlace& place, std::string_view error);
   // run.json as it is now: "running", "complete", "interrupted" or "failed".
   void write(const std::string& status, const std::string& error = {});
