@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <optional>
 
 #include <benchmark/benchmark.h>
 
@@ -157,8 +156,9 @@ std::string refused(const Contender& contender) {
 }
 
 void time(Workbench& bench, const Subject& subject, bool cold, benchmark::State& state) {
-  if (const std::string wrong = subject.verify(); !wrong.empty()) {
-    state.SkipWithError(wrong.c_str());
+  if (!subject.verdict) subject.verdict = subject.verify();
+  if (!subject.verdict->empty()) {
+    state.SkipWithError(subject.verdict->c_str());
     return;
   }
   Rotation ours(bench, subject.make, cold);

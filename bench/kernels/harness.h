@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -41,6 +42,7 @@ struct Subject {
   std::vector<Contender> contenders;
   // Of one issue; asked of the launches' own declarations when negative.
   int64_t bytes = -1, flops = -1;
+  mutable std::optional<std::string> verdict;  // of verify(), which runs once
 };
 
 // Everything that benchmarks share; one process, one GPU.
