@@ -256,6 +256,63 @@ TEST_F(Program, CtrlCStopsCleanlyAndTheSameCommandGoesOn) {
   EXPECT_EQ(after.substr(0, before.size()), before);
 }
 
+TEST_F(Program, BenchSaysWhatIsWrongBeforeItMeasures) {
+  const auto bench = [](const std::vector<std::string>& more) {
+    std::vector<std::string> arguments = {"bench", "latency", "--model", "preset:kvg-tiny"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return arguments;
+  };
+  expect_error(bench({"--methods", "landmrk"}), {"landmrk", "landmark"});
+  expect_error(bench({"--contexts", "0"}), {"--contexts", "found 0", "1 or more"});
+  expect_error(bench({"--contexts", "many"}), {"--contexts", "many"});
+  expect_error(bench({"--batches", "1,0"}), {"--batches", "1 or more"});
+  expect_error(bench({"--stages", "training"}), {"--stages", "training", "prefill, decode"});
+  expect_error(bench({"--layers", "99"}), {"layers", "99", "1 to 6"});
+  expect_error(bench({"--ops", "cpu", "--out", "/proc/none"}), {"/proc/none"});
+  expect_error({"bench"}, {"subcommand"}, 2);
+}
+
+TEST_F(Program, BenchLatencyOnTheHostLeavesRecordAndReport) {
+  const std::string run_folder = (folder_ / "latency").string();
+  const Result result = run({"bench",        "latency",
+                             "--model",      "preset:kvg-tiny",
+                             "--ops",        "cpu",
+                             "--layers",     "2",
+                             "--methods",    "full,landmark(window=16,exact=8,summary=8)",
+                             "--contexts",   "32,64",
+                             "--batches",    "1,2",
+                             "--repeats",    "2",
+                             "--steps",      "4",
+                             "--run-folder", run_folder});
+  // 1: a ledger that does not close, which a loaded machine may cause.
+  EXPECT_TRUE(result.exit_code == 0 || result.exit_code == 1) << result.err;
+  EXPECT_EQ(result.err, "");
+  EXPECT_THAT(result.out, HasSubstr("no GPU is used"));
+  EXPECT_THAT(result.out, HasSubstr("Weights' floor"));
+  EXPECT_THAT(result.out, HasSubstr("Per evicted token"));
+  EXPECT_THAT(result.out, HasSubstr("2 of 6 layers"));
+  EXPECT_THAT(read_file(folder_ / "latency/report.html"), HasSubstr("What each cache costs"));
+  EXPECT_THAT(read_file(folder_ / "latency/run.json"), HasSubstr("\"kind\": \"latency\""));
+  EXPECT_EQ(run({"report", run_folder}).exit_code, 0);
+  expect_error({"compare", run_folder, run_folder}, {"kind", "an evaluation"}, 2);
+}
+
+TEST_F(Program, BenchCapacityUnderAMemoryLimit) {
+  const Result result = run({"bench",           "capacity",
+                             "--model",         "preset:kvg-tiny",
+                             "--ops",           "cpu",
+                             "--layers",        "1",
+                             "--methods",       "full,window(window=16)",
+                             "--contexts",      "64",
+                             "--repeats",       "1",
+                             "--steps",         "2",
+                             "--memory-limit",  "60000000",
+                             "--largest-batch", "50",
+                             "--run-folder",    (folder_ / "capacity").string()});
+  EXPECT_EQ(result.exit_code, 0) << result.err << result.out;
+  EXPECT_THAT(result.out, HasSubstr("Largest batch"));
+}
+
 TEST_F(Program, EnvironmentTwins) {
   setenv("KVG_METHOD", "nonsense", 1);
   expect_error({"generate", "--prompt", "x"}, {"nonsense"});

@@ -52,16 +52,19 @@ double timed(Ops& ops, const std::function<void()>& work) {
 
 MachineCeilings measure_ceilings(Ops& ops, uint64_t seed) {
   const bool gpu = ops.device() != Device::cpu;
+  const uint64_t available = ops.available_memory();
   MachineCeilings ceilings;
   {
-    const size_t bytes = gpu ? size_t{2} << 30 : size_t{64} << 20;
+    const size_t bytes =
+        std::min<size_t>(gpu ? size_t{2} << 30 : size_t{64} << 20, available / 8 / 4096 * 4096);
     const auto from = ops.allocate(bytes), to = ops.allocate(bytes);
     const double seconds =
         best_of(ops, gpu ? 4 : 1, [&] { ops.copy(to->data(), from->data(), bytes); });
     ceilings.copy_bytes = static_cast<int64_t>(2 * bytes);
     ceilings.copy_bytes_per_second = static_cast<double>(ceilings.copy_bytes) / seconds;
   }
-  const int64_t n = gpu ? 8192 : ops.weight() == DType::f64 ? 96 : 768;
+  int64_t n = gpu ? 8192 : ops.weight() == DType::f64 ? 96 : 768;
+  while (n > 32 && 3 * static_cast<uint64_t>(n * n) * sizeof(double) > available / 2) n /= 2;
   const auto area = static_cast<size_t>(n * n);
   const auto x = ops.allocate(area * dtype_size(ops.activation()));
   const auto weight = ops.allocate(area * dtype_size(ops.weight()));

@@ -1,0 +1,270 @@
+#include "base/error.h"
+#include "bench/gpu_monitor.h"
+#include "bench/latency/bench_common.h"
+#include "bench/latency/cell_timer.h"
+#include "bench/latency/latency_run.h"
+#include "bench/latency/memory_limit.h"
+#include "bench/latency/schedule.h"
+#include "bench/latency/sliced_checkpoint.h"
+#include "reports/latency_digest.h"
+#include "reports/run_test_util.h"
+
+#include <algorithm>
+#include <set>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace kvg {
+namespace {
+
+using reports::TemporaryFolder;
+using ::testing::HasSubstr;
+
+constexpr const char* kLandmark = "landmark(window=16,exact=8,summary=8)";
+
+// A slice of the smallest preset on the host.
+class BenchTest : public ::testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    ops_ = make_cpu_ops(1).release();
+    const auto checkpoint = slice_layers(Checkpoint::open("preset:kvg-tiny"), 2);
+    weights_ = new Weights(Weights::load(*checkpoint, *ops_));
+  }
+  static void TearDownTestSuite() {
+    delete weights_;
+    delete ops_;
+  }
+
+  static BenchRequest request(const std::string& kind) {
+    BenchRequest request;
+    request.kind = kind;
+    request.model = "kvg-tiny";
+    request.model_hash = "hash";
+    request.model_config = "{}";
+    request.layers = 2;
+    request.full_layers = 6;
+    request.ops = "cpu";
+    request.methods = {"full", Method::parse(kLandmark).canonical()};
+    request.contexts = {24, 48};
+    request.repeats = 2;
+    request.timing.chunk = 32;
+    request.timing.steps = 4;
+    request.timing.traced_steps = 1;
+    request.timing.warm_steps = 1;
+    return request;
+  }
+  LatencyOptions latency(const std::string& name) const {
+    LatencyOptions options;
+    options.request = request("latency");
+    options.request.batches = {1, 3};
+    options.request.stages = {"prefill", "decode"};
+    options.prefill_batches = {1, 3};
+    options.folder = folder_ / name;
+    return options;
+  }
+
+  TemporaryFolder folder_;
+  static Ops* ops_;
+  static Weights* weights_;
+};
+Ops* BenchTest::ops_ = nullptr;
+Weights* BenchTest::weights_ = nullptr;
+
+TEST(ScheduleTest, CheapStagesAreServedBeforeLongOnes) {
+  // 5 repeats: the short one still needs 4 x 1 s before the long one may take 10 s.
+  std::vector<PlannedStage> stages = {{1, 1, false}, {10, 0, false}};
+  EXPECT_TRUE(affordable(stages, 1, 5, 14));
+  EXPECT_FALSE(affordable(stages, 1, 5, 13.9));
+  EXPECT_TRUE(affordable(stages, 0, 5, 1)) << "the long one reserves nothing";
+  EXPECT_FALSE(affordable(stages, 0, 5, 0.9));
+  stages[0].over = true;
+  EXPECT_TRUE(affordable(stages, 1, 5, 10));
+  stages[0] = {1, 7, false};
+  EXPECT_TRUE(affordable(stages, 1, 5, 10)) << "more repeats than asked for reserve nothing";
+}
+
+TEST(CommonTest, ShuffledOrdersArePermutationsOfTheirOwn) {
+  std::set<std::vector<size_t>> orders;
+  for (int64_t round = 0; round < 5; ++round) {
+    std::vector<size_t> order = shuffled(12, 3, round);
+    EXPECT_EQ(order, shuffled(12, 3, round));
+    orders.insert(order);
+    std::sort(order.begin(), order.end());
+    for (size_t i = 0; i < order.size(); ++i) EXPECT_EQ(order[i], i);
+  }
+  EXPECT_EQ(orders.size(), 5u);
+}
+
+TEST(CommonTest, Median) {
+  EXPECT_EQ(median({3, 1, 2}), 2);
+  EXPECT_EQ(median({4, 1, 2, 3}), 2.5);
+}
+
+TEST_F(BenchTest, MemoryLimitCountsWhatIsAlive) {
+  MemoryLimit limit(*ops_, 1000);
+  auto first = limit.allocate(600);
+  EXPECT_EQ(limit.available_memory(), 400u);
+  EXPECT_THROW(limit.allocate(401), Error);
+  auto second = limit.allocate(400);
+  first.reset();
+  EXPECT_EQ(limit.available_memory(), 600u);
+  EXPECT_EQ(limit.allocate(600)->bytes(), 600u);
+}
+
+TEST_F(BenchTest, SlicesHaveTheirOwnHashAndFewerLayers) {
+  EXPECT_EQ(weights_->layers.size(), 2u);
+  const auto whole = Checkpoint::open("preset:kvg-tiny");
+  const std::string hash = whole->hash();
+  const auto slice = slice_layers(Checkpoint::open("preset:kvg-tiny"), 3);
+  EXPECT_EQ(slice->config().layers, 3);
+  EXPECT_NE(slice->hash(), hash);
+  EXPECT_EQ(slice_layers(Checkpoint::open("preset:kvg-tiny"), 6)->hash(), hash);
+  EXPECT_THROW(slice_layers(Checkpoint::open("preset:kvg-tiny"), 7), Error);
+}
+
+TEST_F(BenchTest, TimesEveryPhaseOfBothStages) {
+  IntervalCost cost(*weights_, *ops_);
+  TimingOptions options = request("latency").timing;
+  options.stride = 2;
+  const CellTimer timer(*weights_, *ops_, Method::parse(kLandmark), options, cost);
+  PrefilledBatch batch;
+  const Observation prefill = timer.time_prefill(3, 40, true, &batch);
+  ASSERT_EQ(batch.states.size(), 3u);
+  EXPECT_EQ(batch.states[2].length, 40);
+  EXPECT_EQ(batch.tokens.size(), 3u);
+  EXPECT_GT(prefill.seconds, 0);
+  EXPECT_GT(prefill.without_bank_seconds.value_or(0), 0);
+  for (const PhaseWork& work : *prefill.ledger) EXPECT_GT(work.intervals, 0);
+  EXPECT_EQ(prefill.evicted_tokens,
+            3.0 * static_cast<double>(timer.plan().first_recent(39) - timer.plan().sinks));
+
+  const Observation decode = timer.time_decode(&batch);
+  EXPECT_EQ(decode.steps % timer.plan().block, 0) << "whole rounds of eviction";
+  EXPECT_DOUBLE_EQ(decode.evicted_tokens, 3);
+  const auto intervals = [&](Phase phase) {
+    return (*decode.ledger)[static_cast<size_t>(phase)].intervals;
+  };
+  // Both offsets of the stride together: every layer once, what has no layer once.
+  EXPECT_EQ(intervals(Phase::mlp), 2);
+  EXPECT_EQ(intervals(Phase::attention), 2);
+  EXPECT_EQ(intervals(Phase::embed), 1);
+  EXPECT_EQ(intervals(Phase::sample), 1);
+  EXPECT_GT((*decode.ledger)[static_cast<size_t>(Phase::bank)].seconds, 0);
+}
+
+TEST_F(BenchTest, ReplicasAreIndependentCopies) {
+  IntervalCost cost(*weights_, *ops_);
+  const CellTimer timer(*weights_, *ops_, Method::parse("full"), request("latency").timing, cost);
+  PrefilledBatch batch = timer.prefill_one(24);
+  timer.replicate(4, &batch);
+  ASSERT_EQ(batch.states.size(), 4u);
+  auto decode = timer.decode_batch(&batch, 3, {});
+  for (int i = 0; i < 3; ++i) decode->step();
+  const auto tokens = decode->tokens();
+  for (const auto& sequence : tokens) EXPECT_EQ(sequence, tokens[0]);
+}
+
+TEST_F(BenchTest, ALatencyRunLeavesARecordThatTheReportReads) {
+  const BenchOutcome outcome = run_latency(*weights_, *ops_, latency("run"));
+  const reports::LatencyRun run = reports::read_latency_run(outcome.folder);
+  EXPECT_EQ(run.status, "complete");
+  EXPECT_TRUE(run.notes.empty());
+  EXPECT_EQ(run.planned_items, 2 * 2 * 2 * 2 * 2);
+  EXPECT_EQ(std::ssize(run.rows), run.planned_items);
+  EXPECT_TRUE(run.sliced());
+  EXPECT_GT(run.step_weight_bytes, 0);
+  EXPECT_LE(run.step_weight_bytes, run.weight_bytes);
+  const reports::LatencyDigest digest = make_latency_digest(run, {});
+  for (const reports::LatencyCell& cell : digest.cells) {
+    ASSERT_TRUE(cell.measured());
+    EXPECT_EQ(cell.total->repeats, 2);
+    EXPECT_EQ(cell.phases.size(), cell.method == 0 ? 8u : 9u);
+    EXPECT_EQ(cell.removed.has_value(), cell.method == 1);
+  }
+  // The report agrees with the writer's own verdicts.
+  for (const std::string& note : digest.notes) {
+    EXPECT_EQ(note.find("its lines say"), std::string::npos) << note;
+  }
+  EXPECT_THAT(reports::error_of([&] { run_latency(*weights_, *ops_, latency("run")); }),
+              HasSubstr("an empty or new folder"));
+}
+
+TEST_F(BenchTest, CellsThatDoNotFitAreLinesWithTheirBytes) {
+  // Two full sequences of 1024 tokens would fit; 3 do not.
+  IntervalCost cost(*weights_, *ops_);
+  const CellTimer timer(*weights_, *ops_, Method::parse("full"), request("latency").timing, cost);
+  const auto one = static_cast<uint64_t>(timer.cache_bytes(timer.longest(1024)).total());
+  LatencyOptions options = latency("tight");
+  options.request.methods = {"full"};
+  options.request.contexts = {1024};
+  options.request.repeats = 1;
+  MemoryLimit tight(*ops_, 2 * one + working_bytes(*weights_, *ops_, 32) + (size_t{1} << 20));
+  const BenchOutcome outcome = run_latency(*weights_, tight, options);
+  const reports::LatencyRun run = reports::read_latency_run(outcome.folder);
+  int64_t large = 0;
+  for (const reports::LatencyRow& row : run.rows) {
+    EXPECT_TRUE(row.error.empty()) << row.error;
+    if (!row.needed) continue;
+    ++large;
+    EXPECT_EQ(row.batch, 3);
+    EXPECT_GE(*row.needed, static_cast<int64_t>(3 * one));
+    EXPECT_GT(*row.needed, *row.available);
+  }
+  EXPECT_EQ(large, 2) << "both stages of batch 3";
+  EXPECT_EQ(run.rows.size(), 4u);
+}
+
+TEST_F(BenchTest, ATimeLimitSkipsWhatItHasNoRoomFor) {
+  LatencyOptions options = latency("short");
+  options.request.time_limit = 1e-6;
+  const BenchOutcome outcome = run_latency(*weights_, *ops_, options);
+  EXPECT_FALSE(outcome.complete);
+  const reports::LatencyRun run = reports::read_latency_run(outcome.folder);
+  EXPECT_EQ(run.rows.size(), 2u * 2 * 2 * 2);
+  for (const reports::LatencyRow& row : run.rows) EXPECT_GT(row.predicted.value_or(0), 0);
+  for (const reports::CellVerdict& cell : run.cells) EXPECT_EQ(cell.status, "skipped");
+}
+
+TEST_F(BenchTest, StoppingKeepsTheRecordValid) {
+  std::atomic<bool> stop = true;
+  LatencyOptions options = latency("stopped");
+  options.stop = &stop;
+  EXPECT_THROW(run_latency(*weights_, *ops_, options), Interrupted);
+  EXPECT_EQ(reports::read_latency_run(folder_ / "stopped").status, "interrupted");
+}
+
+TEST_F(BenchTest, CapacityFindsTheLargestBatchUnderALimit) {
+  CapacityOptions options;
+  options.request = request("capacity");
+  options.request.contexts = {64};
+  options.folder = folder_ / "capacity";
+  options.largest_batch = 100;
+  const uint64_t limit = size_t{140} << 20;
+  MemoryLimit tight(*ops_, limit);
+  const BenchOutcome outcome = run_capacity(*weights_, tight, options);
+  EXPECT_TRUE(outcome.complete);
+  const reports::LatencyRun run = reports::read_latency_run(outcome.folder);
+  ASSERT_EQ(run.rows.size(), 4u);
+  for (const reports::LatencyRow& row : run.rows) {
+    ASSERT_TRUE(row.measured()) << row.error;
+    EXPECT_LE(row.batch, row.bound_batch);
+    EXPECT_GE(row.batch, 1);
+    EXPECT_LE(row.batch * row.cache_bytes.total, static_cast<int64_t>(limit));
+    ASSERT_FALSE(row.attempts.empty());
+  }
+}
+
+TEST(GpuMonitorTest, SaysWhenThereIsNoGpu) {
+  const GpuMonitor monitor;
+  if (monitor.absent().empty()) {
+    EXPECT_FALSE(monitor.facts().name.empty());
+  } else {
+    EXPECT_THAT(monitor.absent(), HasSubstr("NVML"));
+    EXPECT_FALSE(monitor.read().sm_mhz);
+    EXPECT_TRUE(monitor.facts().name.empty());
+  }
+}
+
+}  // namespace
+}  // namespace kvg
