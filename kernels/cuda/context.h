@@ -75,8 +75,9 @@ class CudaContext {
   void phase(Phase phase, int layer);
   void trace(const TraceOptions& options);
   PhaseLedger take_ledger();
-  // What a timed interval without work takes in a recorded step: of the seconds of a ledger,
-  // intervals * this is the timing itself. Measured at the first call.
+  // What a timed interval without work takes in a recorded step: the least of a ledger's seconds
+  // that is the timing itself. Between kernels it is more, because the next one no longer starts
+  // while the last one ends: 2.1 to 2.6 us against 1.3 on an H200. Measured at the first call.
   double empty_interval_seconds();
   // Shows phases to Nsight as NVTX ranges (domain "kvgauge"). Steps recorded from then on are no
   // graphs, but issued operation by operation, so that their kernels lie in the ranges.
