@@ -170,6 +170,8 @@ void CudaDecodeState::prepare_attention(CudaContext& context) {
                             decode_has_clusters());
   memory_->workspace = context.allocate(decode_workspace_bytes(device_plan_, launch.grid));
   launch.workspace = decode_workspace(device_plan_, launch.grid, memory_->workspace->data());
+  // What comes before in a step (prepare_heads) meets the condition.
+  launch.overlaps = decode_has_clusters();
   launch.sequences = narrow(plan().sequences);
   launch.heads = plan().heads;
   launch.kv_heads = plan().kv_heads;

@@ -113,7 +113,7 @@ template <int kHeadDim>
 __device__ void start_reading(const DecodeAttentionLaunch& p, const DecodePlace& at,
                               const DeviceDecodeCache& cache, const SlotReader<kHeadDim>& reader,
                               bool has_newest, int warp, int lane) {
-  const bool plain = reader.k_plain && reader.v_plain;
+  const bool plain = reader.k_form == SlotForm::plain && reader.v_form == SlotForm::plain;
   const int32_t newest = has_newest ? at.split.end - 1 : -1;
   if (!has_newest || plain) start_steps(reader, newest, warp, lane);
   wait_for_previous_launch();
@@ -163,18 +163,20 @@ __device__ void load_queries(const DecodeAttentionLaunch& p, const DecodePlace& 
   }
 }
 
-// The queries of a tile as second operands of mma.
+// The queries of a tile as second operands of mma, for keys as tiles or as stored codes.
 template <int kHeadDim, int kColumns>
-__device__ void query_fragments(const __nv_bfloat16* tile, int lane,
-                                uint32_t (&q)[kHeadDim / 16][kColumns][2]) {
+__device__ void query_fragments(const __nv_bfloat16* tile, bool coded, int lane,
+                                QueryFragments<kHeadDim, kColumns>& q) {
+  const int t = lane % 4;
 #pragma unroll
   for (int k = 0; k < kHeadDim / 16; ++k) {
 #pragma unroll
-    for (int c = 0; c < kColumns; ++c) {
+    for (int i = 0; i < 2; ++i) {
+      const int column = coded ? kHeadDim / 4 * t + 4 * k + 2 * i : 16 * k + 8 * i + 2 * t;
 #pragma unroll
-      for (int i = 0; i < 2; ++i) {
+      for (int c = 0; c < kColumns; ++c) {
         q[k][c][i] = *reinterpret_cast<const uint32_t*>(
-            tile + tile_chunk<kHeadDim>(8 * c + lane / 4, 2 * k + i) + 2 * (lane % 4));
+            tile + tile_chunk<kHeadDim>(8 * c + lane / 4, column / 8) + column % 8);
       }
     }
   }
@@ -183,12 +185,10 @@ __device__ void query_fragments(const __nv_bfloat16* tile, int lane,
 // A warp's share of the split.
 template <int kHeadDim, int kColumns>
 __device__ void attend_split(const SlotReader<kHeadDim>& reader, float scale,
-                             const uint32_t (&q)[kHeadDim / 16][kColumns][2], int warp, int lane,
-                             Accumulator<kHeadDim, kColumns>& sum) {
+                             const QueryFragments<kHeadDim, kColumns>& q, const int16_t* band,
+                             int warp, int lane, Accumulator<kHeadDim, kColumns>& sum) {
 #pragma unroll
   for (int c = 0; c < kColumns; ++c) sum.most[c][0] = sum.most[c][1] = -INFINITY;
-  const bool k_scaled = reader.slots->k_codec.scaled;
-  const bool v_scaled = reader.slots->v_codec.scaled;
   const int32_t steps = reader.steps(warp);
   StepScales scales = reader.scales(0, warp, lane);
   int32_t place = 0;
@@ -197,8 +197,8 @@ __device__ void attend_split(const SlotReader<kHeadDim>& reader, float scale,
     const StepScales next = reader.scales(i + 1, warp, lane);
     wait_for_step(reader.depth);
     __syncwarp();
-    const DecodeTiles tiles = reader.tiles(i, place, warp, lane);
-    attend<kHeadDim, kColumns>(tiles, scales, k_scaled, v_scaled, scale, q, lane, sum);
+    const DecodeVectors vectors = reader.vectors(i, place, warp, lane, band);
+    attend<kHeadDim, kColumns>(reader, vectors, scales, scale, q, lane, sum);
     __syncwarp();
     if (i + reader.depth < steps) reader.start(i + reader.depth, place, warp, lane);
     cp_async_commit();
@@ -208,7 +208,7 @@ __device__ void attend_split(const SlotReader<kHeadDim>& reader, float scale,
 }
 
 template <int kHeadDim, int kColumns>
-__global__ void __launch_bounds__(kThreads, kHeadDim == 64 && kColumns == 1 ? 3 : 2)
+__global__ void __launch_bounds__(kThreads, 2)
     decode_attention_kernel(const __grid_constant__ DecodeAttentionLaunch p) {
   extern __shared__ __align__(128) uint8_t raw[];
   auto& shared = *reinterpret_cast<DecodeShared<kHeadDim, kColumns>*>(raw);
@@ -238,17 +238,20 @@ __global__ void __launch_bounds__(kThreads, kHeadDim == 64 && kColumns == 1 ? 3 
   const auto& cache = *reinterpret_cast<const DeviceDecodeCache*>(shared.cache);
   const DeviceSlots& slots = group_slots(cache, at.split.group);
   SlotReader<kHeadDim> reader = open_split<kHeadDim>(p, at, cache, slots);
-  reader.lay_out(shared.memory + warp * kWarpBytes<kHeadDim>);
+  reader.lay_out(shared.memory + warp * kWarpBytes);
   start_reading(p, at, cache, reader, has_newest, warp, lane);
   load_queries<kHeadDim, kColumns>(p, at, slots.k_codec, warp, lane, shared.q);
+  if (slots.k_codec.band_index != nullptr && threadIdx.x < kHeadDim) {
+    shared.band[threadIdx.x] = slots.k_codec.band_index[threadIdx.x];
+  }
   __syncthreads();
-  uint32_t q[kHeadDim / 16][kColumns][2];
-  query_fragments<kHeadDim, kColumns>(shared.q, lane, q);
+  QueryFragments<kHeadDim, kColumns> q;
+  query_fragments<kHeadDim, kColumns>(shared.q, !is_tile(reader.k_form), lane, q);
   Accumulator<kHeadDim, kColumns> sum = {};
-  attend_split(reader, p.scale * kLog2E, q, warp, lane, sum);
+  attend_split<kHeadDim, kColumns>(reader, p.scale * kLog2E, q, shared.band, warp, lane, sum);
   cp_async_wait<0>();
   __syncthreads();
-  keep(sum, warp, lane, shared);
+  keep(sum, !is_tile(reader.v_form), warp, lane, shared);
   __syncthreads();
   const WarpRotation<kHeadDim> rotation(slots.v_codec, p.layer, at.kv_head, /*value=*/true);
   if (p.grid.clustered) {

@@ -17,6 +17,10 @@ __device__ inline uint32_t movmatrix_trans(uint32_t rows) {
   return columns;
 }
 
+// Queries as second operands of mma, by steps of 16 coordinates.
+template <int kHeadDim, int kColumns>
+using QueryFragments = uint32_t[kHeadDim / 16][kColumns][2];
+
 // Sums of one warp over its slots: a column is a query.
 template <int kHeadDim, int kColumns>
 struct Accumulator {
@@ -90,40 +94,163 @@ __device__ inline void pack_weights(const StepScales& scales, bool v_scaled, int
   }
 }
 
-// One warp's 16 slots: logits^T = K q^T, softmax, out^T += V^T p^T.
+// logits^T += K q^T, keys as a tile at `keys`.
 template <int kHeadDim, int kColumns>
-__device__ inline void attend(const DecodeTiles& tiles, const StepScales& scales, bool k_scaled,
-                              bool v_scaled, float scale,
-                              const uint32_t (&q)[kHeadDim / 16][kColumns][2], int lane,
-                              Accumulator<kHeadDim, kColumns>& sum) {
+__device__ inline void multiply_keys(uint32_t keys, const QueryFragments<kHeadDim, kColumns>& q,
+                                     int lane, float (&logits)[kColumns][4]) {
   // Matrices 0 and 1 of ldmatrix are the upper and lower rows, 2 and 3 the next 8 columns.
-  const int row = lane % 16;
-  const int side = lane / 16;
-  float logits[kColumns][4] = {};
 #pragma unroll
   for (int k = 0; k < kHeadDim / 16; ++k) {
     uint32_t a[4];
-    ldmatrix_x4(a, shared_address(tiles.k + tile_chunk<kHeadDim>(row, 2 * k + side)));
+    ldmatrix_x4(a, keys + 2u * tile_chunk<kHeadDim>(lane % 16, 2 * k + lane / 16));
 #pragma unroll
     for (int c = 0; c < kColumns; ++c) mma_m16n8k16(logits[c], a, q[k][c][0], q[k][c][1]);
   }
-  weigh<kColumns>(scales, k_scaled, scale, lane, logits);
-  float rescale[kColumns][2];
-  softmax_step<kColumns>(logits, sum.most, sum.weight, rescale);
-  uint32_t weights[kColumns][2];
-  pack_weights<kColumns>(scales, v_scaled, lane, logits, weights);
+}
+
+// The same of stored codes: lane 4 g + t has a quarter of the coordinates, the t-th, of slots g and
+// g + 8.
+template <int kHeadDim, int kColumns, typename Row>
+__device__ inline void multiply_coded_keys(uint32_t keys, int32_t code_bytes,
+                                           const QueryFragments<kHeadDim, kColumns>& q, int lane,
+                                           float (&logits)[kColumns][4]) {
+  constexpr int kEights = kHeadDim / 32;
+  Row upper, lower;
+  const uint32_t row = keys + static_cast<uint32_t>(lane / 4 * code_bytes);
+  upper.load(row, lane % 4 * kEights);
+  lower.load(row + static_cast<uint32_t>(8 * code_bytes), lane % 4 * kEights);
+#pragma unroll
+  for (int e = 0; e < kEights; ++e) {
+    const uint4 a = upper.eight(e);
+    const uint4 b = lower.eight(e);
+    const uint32_t first[4] = {a.x, b.x, a.y, b.y};
+    const uint32_t second[4] = {a.z, b.z, a.w, b.w};
+#pragma unroll
+    for (int c = 0; c < kColumns; ++c) {
+      mma_m16n8k16(logits[c], first, q[2 * e][c][0], q[2 * e][c][1]);
+      mma_m16n8k16(logits[c], second, q[2 * e + 1][c][0], q[2 * e + 1][c][1]);
+    }
+  }
+}
+
+// out^T += V^T p^T, values as a tile.
+template <int kHeadDim, int kColumns>
+__device__ inline void multiply_values(uint32_t values, const uint32_t (&weights)[kColumns][2],
+                                       int lane, Accumulator<kHeadDim, kColumns>& sum) {
+  const int row = lane % 8 + lane / 16 * 8;
 #pragma unroll
   for (int d = 0; d < kHeadDim / 16; ++d) {
     uint32_t a[4];
     // Transposed: matrices are (slots 0-7, d 0-7), (slots 0-7, d 8-15), then slots 8-15.
-    ldmatrix_x4_trans(a, shared_address(tiles.v + tile_chunk<kHeadDim>(lane % 8 + 8 * side,
-                                                                       2 * d + lane / 8 % 2)));
+    ldmatrix_x4_trans(a, values + 2u * tile_chunk<kHeadDim>(row, 2 * d + lane / 8 % 2));
+#pragma unroll
+    for (int c = 0; c < kColumns; ++c) {
+      mma_m16n8k16(sum.out[d][c], a, weights[c][0], weights[c][1]);
+    }
+  }
+}
+
+// The same of stored codes: lane 4 g + t has an eighth of the coordinates, the g-th, of slots 2t,
+// 2t + 1, 2t + 8, 2t + 9, so rows g and g + 8 of product d are coordinates 2d and 2d + 1 of it.
+template <int kHeadDim, int kColumns, typename Row>
+__device__ inline void multiply_coded_values(uint32_t values, int32_t code_bytes,
+                                             const uint32_t (&weights)[kColumns][2], int lane,
+                                             Accumulator<kHeadDim, kColumns>& sum) {
+  constexpr int kEights = kHeadDim / 64;
+  Row rows[4];
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    const int slot = 2 * (lane % 4) + i % 2 + i / 2 * 8;
+    rows[i].load(values + static_cast<uint32_t>(slot * code_bytes), lane / 4 * kEights);
+  }
+#pragma unroll
+  for (int e = 0; e < kEights; ++e) {
+    uint32_t low[8], high[8];
+    rows[0].pairs(rows[1], e, low);
+    rows[2].pairs(rows[3], e, high);
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const uint32_t a[4] = {low[2 * i], low[2 * i + 1], high[2 * i], high[2 * i + 1]};
+#pragma unroll
+      for (int c = 0; c < kColumns; ++c) {
+        mma_m16n8k16(sum.out[4 * e + i][c], a, weights[c][0], weights[c][1]);
+      }
+    }
+  }
+}
+
+// One warp's 16 slots: logits^T = K q^T, softmax, out^T += V^T p^T.
+template <int kHeadDim, int kColumns>
+__device__ inline void attend(const SlotReader<kHeadDim>& reader, const DecodeVectors& vectors,
+                              const StepScales& scales, float scale,
+                              const QueryFragments<kHeadDim, kColumns>& q, int lane,
+                              Accumulator<kHeadDim, kColumns>& sum) {
+  const DeviceCodec& k_codec = reader.slots->k_codec;
+  const DeviceCodec& v_codec = reader.slots->v_codec;
+  constexpr int kOfKeys = kHeadDim / 32;
+  constexpr int kOfValues = kHeadDim / 64;
+  float logits[kColumns][4] = {};
+  const auto coded_keys = [&]<typename Row>(Row) {
+    multiply_coded_keys<kHeadDim, kColumns, Row>(vectors.k, k_codec.code_bytes, q, lane, logits);
+  };
+  switch (reader.k_form) {
+    case SlotForm::plain:
+    case SlotForm::tile:
+      multiply_keys<kHeadDim, kColumns>(vectors.k, q, lane, logits);
+      break;
+    case SlotForm::eden1:
+      coded_keys(EdenRow<kHeadDim, 1, kOfKeys>{});
+      break;
+    case SlotForm::eden2:
+      coded_keys(EdenRow<kHeadDim, 2, kOfKeys>{});
+      break;
+    case SlotForm::eden3:
+      coded_keys(EdenRow<kHeadDim, 3, kOfKeys>{});
+      break;
+    case SlotForm::eden4:
+      coded_keys(EdenRow<kHeadDim, 4, kOfKeys>{});
+      break;
+    case SlotForm::fp8:
+      coded_keys(Fp8Row<kOfKeys>{});
+      break;
+  }
+  weigh<kColumns>(scales, k_codec.scaled, scale, lane, logits);
+  float rescale[kColumns][2];
+  softmax_step<kColumns>(logits, sum.most, sum.weight, rescale);
+#pragma unroll
+  for (int d = 0; d < kHeadDim / 16; ++d) {
 #pragma unroll
     for (int c = 0; c < kColumns; ++c) {
 #pragma unroll
       for (int i = 0; i < 4; ++i) sum.out[d][c][i] *= rescale[c][i % 2];
-      mma_m16n8k16(sum.out[d][c], a, weights[c][0], weights[c][1]);
     }
+  }
+  uint32_t weights[kColumns][2];
+  pack_weights<kColumns>(scales, v_codec.scaled, lane, logits, weights);
+  const auto coded_values = [&]<typename Row>(Row) {
+    multiply_coded_values<kHeadDim, kColumns, Row>(vectors.v, v_codec.code_bytes, weights, lane,
+                                                   sum);
+  };
+  switch (reader.v_form) {
+    case SlotForm::plain:
+    case SlotForm::tile:
+      multiply_values<kHeadDim, kColumns>(vectors.v, weights, lane, sum);
+      break;
+    case SlotForm::eden1:
+      coded_values(EdenRow<kHeadDim, 1, kOfValues>{});
+      break;
+    case SlotForm::eden2:
+      coded_values(EdenRow<kHeadDim, 2, kOfValues>{});
+      break;
+    case SlotForm::eden3:
+      coded_values(EdenRow<kHeadDim, 3, kOfValues>{});
+      break;
+    case SlotForm::eden4:
+      coded_values(EdenRow<kHeadDim, 4, kOfValues>{});
+      break;
+    case SlotForm::fp8:
+      coded_values(Fp8Row<kOfValues>{});
+      break;
   }
 }
 

@@ -37,7 +37,9 @@ DecodeGrid decode_grid(const DeviceDecodePlan& plan, const DecodeSlots& slots, i
     splits = std::min((kWaves * at_once + heads - 1) / heads, tiles / kLeastTiles);
   }
   grid.splits = static_cast<int32_t>(std::max<int64_t>(splits, decode_group_count(slots)));
-  grid.clustered = clusters && grid.splits <= kMostInCluster;
+  // Blocks of a cluster start together, so clusters of several waves would wait for room.
+  grid.clustered =
+      clusters && grid.splits <= kMostInCluster && heads * grid.splits <= multiprocessors;
   return grid;
 }
 

@@ -26,11 +26,12 @@ struct DecodeShared {
   static constexpr int kQueries = 8 * kColumns;
   static constexpr int kSumStride = kHeadDim + 4;  // so that a warp writes to all banks at once
   static constexpr size_t kSums = sizeof(float) * kDecodeWarps * kQueries * kSumStride;
-  static constexpr size_t kPipeline = kWarpBytes<kHeadDim> * kDecodeWarps;
+  static constexpr size_t kPipeline = kWarpBytes * kDecodeWarps;
 
   alignas(128) uint8_t memory[kPipeline > kSums ? kPipeline : kSums];
   alignas(16) __nv_bfloat16 q[kQueries * kHeadDim];
   alignas(16) uint8_t cache[sizeof(DeviceDecodeCache)];
+  alignas(16) int16_t band[kHeadDim];    // of the key codec, if it has one
   float2 stats[kDecodeWarps][kQueries];  // largest logit (log 2), sum of weights
   bool last;
 
@@ -39,12 +40,17 @@ struct DecodeShared {
   }
 };
 
-// A warp's sums into shared memory, by query.
+// A warp's sums into shared memory, by query; `coded`: they are of values that were multiplied as
+// stored codes.
 template <int kHeadDim, int kColumns>
-__device__ inline void keep(Accumulator<kHeadDim, kColumns>& sum, int warp, int lane,
-                            DecodeShared<kHeadDim, kColumns>& shared) {
+__device__ inline void keep(const Accumulator<kHeadDim, kColumns>& sum, bool coded, int warp,
+                            int lane, DecodeShared<kHeadDim, kColumns>& shared) {
   const int g = lane / 4;
   const int t = lane % 4;
+  // Coordinate of row g of product d, and how much further row g + 8 is.
+  const int begin = coded ? kHeadDim / 8 * g : g;
+  const int step = coded ? 2 : 16;
+  const int lower = coded ? 1 : 8;
 #pragma unroll
   for (int c = 0; c < kColumns; ++c) {
 #pragma unroll
@@ -53,8 +59,8 @@ __device__ inline void keep(Accumulator<kHeadDim, kColumns>& sum, int warp, int 
       float* to = shared.sums(warp, query);
 #pragma unroll
       for (int d = 0; d < kHeadDim / 16; ++d) {
-        to[16 * d + g] = sum.out[d][c][i];
-        to[16 * d + g + 8] = sum.out[d][c][i + 2];
+        to[begin + step * d] = sum.out[d][c][i];
+        to[begin + step * d + lower] = sum.out[d][c][i + 2];
       }
       float weight = sum.weight[c][i];
 #pragma unroll
@@ -113,29 +119,55 @@ struct Partial {
   float most, weight;
 };
 
-// All of `count` partials together, in their order; from.stats(i) and from.load(i, query, out)
-// give one of them.
-template <int kPerLane, typename Source>
-__device__ Partial<kPerLane> join(const Source& from, int count, int query, int lane) {
-  Partial<kPerLane> sum{};
-  sum.most = -INFINITY;
-  for (int i = lane; i < count; i += 32) sum.most = fmaxf(sum.most, from.stats(i, query).x);
+// The partials of kQueries neighbouring queries, each of all `count` sources together, in their
+// order; from.stats(i, query) and from.load(i, query, out) give one of them.
+template <int kQueries, int kPerLane, typename Source>
+__device__ inline void join(const Source& from, int count, int query, int lane,
+                            Partial<kPerLane> (&sums)[kQueries]) {
+  float reference[kQueries];
 #pragma unroll
-  for (int offset = 16; offset > 0; offset /= 2) {
-    sum.most = fmaxf(sum.most, __shfl_xor_sync(0xffffffffu, sum.most, offset));
-  }
-  const float reference = sum.most == -INFINITY ? 0.0f : sum.most;
-#pragma unroll 4
-  for (int i = 0; i < count; ++i) {
-    const float2 stats = from.stats(i, query);
-    float other[kPerLane];
-    from.load(i, query, other);
-    const float factor = exp2_approx(stats.x - reference);
+  for (int q = 0; q < kQueries; ++q) {
+    sums[q] = {};
+    float most = -INFINITY;
+    for (int i = lane; i < count; i += 32) most = fmaxf(most, from.stats(i, query + q).x);
 #pragma unroll
-    for (int j = 0; j < kPerLane; ++j) sum.out[j] += factor * other[j];
-    sum.weight += factor * stats.y;
+    for (int offset = 16; offset > 0; offset /= 2) {
+      most = fmaxf(most, __shfl_xor_sync(kWarp, most, offset));
+    }
+    sums[q].most = most;
+    reference[q] = most == -INFINITY ? 0.0f : most;
   }
-  return sum;
+  for (int begin = 0; begin < count; begin += 32) {
+    float factor[kQueries];  // of source begin + lane
+#pragma unroll
+    for (int q = 0; q < kQueries; ++q) {
+      factor[q] = 0;
+      float weight = 0;
+      if (begin + lane < count) {
+        const float2 stats = from.stats(begin + lane, query + q);
+        factor[q] = exp2_approx(stats.x - reference[q]);
+        weight = factor[q] * stats.y;
+      }
+#pragma unroll
+      for (int offset = 16; offset > 0; offset /= 2) {
+        weight += __shfl_xor_sync(kWarp, weight, offset);
+      }
+      sums[q].weight += weight;
+    }
+    const int of_round = min(32, count - begin);
+    // Many loads under way at once: with many splits this is the end of every launch.
+#pragma unroll 8
+    for (int i = 0; i < of_round; ++i) {
+#pragma unroll
+      for (int q = 0; q < kQueries; ++q) {
+        float other[kPerLane];
+        from.load(begin + i, query + q, other);
+        const float by = __shfl_sync(kWarp, factor[q], i);
+#pragma unroll
+        for (int j = 0; j < kPerLane; ++j) sums[q].out[j] += by * other[j];
+      }
+    }
+  }
 }
 
 // The warps of this block.
@@ -231,10 +263,12 @@ __device__ void finish(const DecodeAttentionLaunch& p, const DecodePlace& at, co
     const int head = at.chunk * chunk_heads + h;
     if (head >= group_heads) break;
     Partial<kHeadDim / 32> streams[2] = {};
-    for (int stream = 0; stream < p.streams; ++stream) {
-      const auto sum = join<kHeadDim / 32>(from, at.split.used, h * p.streams + stream, lane);
-      if (stream == 0) streams[0] = sum;
-      if (stream == 1) streams[1] = sum;
+    if (p.streams == 2) {
+      join<2>(from, at.split.used, 2 * h, lane, streams);
+    } else {
+      Partial<kHeadDim / 32> only[1];
+      join<1>(from, at.split.used, h, lane, only);
+      streams[0] = only[0];
     }
     finish_head<kHeadDim>(p, at, at.kv_head * group_heads + head, streams, lane);
   }
@@ -247,11 +281,12 @@ __device__ inline void finish_in_cluster(const DecodeAttentionLaunch& p, const D
                                          DecodeShared<kHeadDim, kColumns>& shared) {
   const FromWarps<kHeadDim, kColumns> warps{shared, lane};
   for (int query = warp; query < 8 * kColumns; query += kDecodeWarps) {
-    auto sum = join<kHeadDim / 32>(warps, kDecodeWarps, query, lane);
-    rotation.apply_transposed(sum.out);
+    Partial<kHeadDim / 32> sum[1];
+    join<1>(warps, kDecodeWarps, query, lane, sum);
+    rotation.apply_transposed(sum[0].out);
     __syncwarp();
-    store_lane(shared.sums(0, query) + lane * (kHeadDim / 32), sum.out);
-    if (lane == 0) shared.stats[0][query] = make_float2(sum.most, sum.weight);
+    store_lane(shared.sums(0, query) + lane * (kHeadDim / 32), sum[0].out);
+    if (lane == 0) shared.stats[0][query] = make_float2(sum[0].most, sum[0].weight);
   }
   cluster_sync();
   const FromCluster<kHeadDim, kColumns> blocks{shared, lane};
@@ -270,9 +305,10 @@ __device__ inline void finish_in_last(const DecodeAttentionLaunch& p, const Deco
   const FromWarps<kHeadDim, kColumns> warps{shared, lane};
   const FromWorkspace<kHeadDim> splits{p, head, lane};
   for (int query = warp; query < 8 * kColumns; query += kDecodeWarps) {
-    auto sum = join<kHeadDim / 32>(warps, kDecodeWarps, query, lane);
-    rotation.apply_transposed(sum.out);
-    splits.store(static_cast<int>(blockIdx.x), query, sum);
+    Partial<kHeadDim / 32> sum[1];
+    join<1>(warps, kDecodeWarps, query, lane, sum);
+    rotation.apply_transposed(sum[0].out);
+    splits.store(static_cast<int>(blockIdx.x), query, sum[0]);
   }
   __threadfence();
   __syncthreads();

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "kernels/cuda/attention/decode_codes.cuh"
 #include "kernels/cuda/attention/mma.cuh"
 #include "kernels/cuda/codec/tile.cuh"
 
@@ -12,22 +13,38 @@
 // its own over 16 slots at a time, so that warps never wait for each other while they read.
 //
 // Slots travel as stored bytes, by cp.async into a ring in shared memory. Plain bf16 is what tensor
-// cores read; of other codecs the bytes are decoded from the ring into a tile beside it.
+// cores read; dense codes become their operands in registers (decode_codes.cuh); other vectors, of
+// which there are few, are decoded from the ring into a tile beside it.
 namespace kvg::cuda {
 
 inline constexpr int kDecodeWarps = 4;
 inline constexpr int kStepSlots = 16;  // of one warp; the warps' steps interleave
 
-// Shared memory of a warp: three (head_dim 128) or four (64) steps of plain slots. With it, two or
-// three blocks of 4 warps fit a multiprocessor of Hopper, and 192 KB are under way.
-template <int kHeadDim>
-inline constexpr int kWarpBytes = kHeadDim == 128 ? 24576 : 16384;
+// Shared memory of a warp: three (head_dim 128) or six (64) steps of plain slots. With it, two
+// blocks of 4 warps fit a multiprocessor of Hopper, and 192 KB are under way.
+inline constexpr int kWarpBytes = 24576;
 template <int kHeadDim>
 inline constexpr int kTileBytes = kStepSlots* kHeadDim * 2;
 
 // bf16 as it is: vectors move from slots to tensor cores without being touched.
 __device__ inline bool is_plain(const DeviceCodec& codec) {
   return codec.kind == CodecKind::bf16 && codec.band_index == nullptr;
+}
+
+// How tensor cores get at the vectors of a step.
+enum class SlotForm : uint8_t { plain, tile, eden1, eden2, eden3, eden4, fp8 };
+
+__device__ inline SlotForm slot_form(const DeviceCodec& codec) {
+  if (is_plain(codec)) return SlotForm::plain;
+  if (codec.code_bytes % 16 != 0 || codec.band_index != nullptr) return SlotForm::tile;
+  if (codec.kind == CodecKind::fp8) return SlotForm::fp8;
+  if (codec.kind != CodecKind::eden) return SlotForm::tile;
+  return static_cast<SlotForm>(static_cast<int>(SlotForm::eden1) + codec.bits - 1);
+}
+
+// Vectors in registers are spread over lanes in another order than those of tiles.
+__device__ inline bool is_tile(SlotForm form) {
+  return form == SlotForm::plain || form == SlotForm::tile;
 }
 
 // What a step of 16 slots takes in the ring. Vectors that are no multiple of 16 bytes do not come
@@ -49,11 +66,84 @@ __device__ inline void copy_bytes(uint32_t to, const uint8_t* codes, int64_t fir
   }
 }
 
-// K and V of one step as tiles.
-struct DecodeTiles {
-  const __nv_bfloat16* k;
-  const __nv_bfloat16* v;
+// K and V of one step in shared memory: tiles, or stored codes.
+struct DecodeVectors {
+  uint32_t k, v;
 };
+
+// 16 stored vectors of f32 as a tile.
+template <int kHeadDim>
+__device__ inline void decode_f32(uint32_t stored, int lane, __nv_bfloat16* tile) {
+  constexpr int kChunks = kHeadDim / 8;
+  constexpr int kRows = 32 / kChunks;
+#pragma unroll 4
+  for (int i = 0; i < kStepSlots / kRows; ++i) {
+    const int row = i * kRows + lane / kChunks;
+    uint32_t x[8];
+    load_shared<32>(stored + static_cast<uint32_t>(4 * (row * kHeadDim + lane % kChunks * 8)), x);
+    uint32_t pairs[4];
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+      pairs[j] = pack_bf16(__uint_as_float(x[2 * j]), __uint_as_float(x[2 * j + 1]));
+    }
+    store_chunk<kHeadDim>(tile, row, lane % kChunks,
+                          make_uint4(pairs[0], pairs[1], pairs[2], pairs[3]));
+  }
+}
+
+// The same of a band codec, f32 or bf16. A lane has the same eight coordinates of every vector.
+template <int kHeadDim>
+__device__ inline void decode_band(uint32_t stored, bool f32, int32_t code_bytes,
+                                   const int16_t* band, int lane, __nv_bfloat16* tile) {
+  constexpr int kChunks = kHeadDim / 8;
+  constexpr int kRows = 32 / kChunks;
+  const int chunk = lane % kChunks;
+#pragma unroll 2
+  for (int i = 0; i < kStepSlots / kRows; ++i) {
+    const int row = i * kRows + lane / kChunks;
+    const uint32_t from = stored + static_cast<uint32_t>(row * code_bytes);
+    uint32_t x[8];
+#pragma unroll
+    for (int j = 0; j < 8; ++j) {
+      const int at = band[8 * chunk + j];
+      uint32_t word[1] = {0};
+      if (at >= 0) {
+        if (f32) {
+          load_shared<4>(from + static_cast<uint32_t>(4 * at), word);
+          word[0] = pack_bf16(__uint_as_float(word[0]), 0.0f);
+        } else {
+          load_shared<2>(from + static_cast<uint32_t>(2 * at), word);
+        }
+      }
+      x[j] = word[0];
+    }
+    store_chunk<kHeadDim>(
+        tile, row, chunk,
+        make_uint4(x[0] | x[1] << 16, x[2] | x[3] << 16, x[4] | x[5] << 16, x[6] | x[7] << 16));
+  }
+}
+
+// Vectors of `form` tile that have arrived at `stored`, or, where they do not come through the
+// ring, those of `rows` slots from `first` on, as a tile.
+template <int kHeadDim>
+__device__ __noinline__ void decode_vectors(const DeviceSlots& slots, bool value, int32_t kv_head,
+                                            uint32_t stored, const int16_t* band, int32_t first,
+                                            int32_t rows, int lane, void* to) {
+  const DeviceCodec& codec = value ? slots.v_codec : slots.k_codec;
+  auto* tile = static_cast<__nv_bfloat16*>(to);
+  const bool in_ring = ring_bytes(codec) > 0;
+  if (in_ring && codec.band_index != nullptr && band != nullptr) {
+    return decode_band<kHeadDim>(stored, codec.kind == CodecKind::f32, codec.code_bytes, band, lane,
+                                 tile);
+  }
+  if (in_ring && codec.band_index == nullptr && codec.kind == CodecKind::f32) {
+    return decode_f32<kHeadDim>(stored, lane, tile);
+  }
+  const uint8_t* codes =
+      (value ? slots.v_codes : slots.k_codes) + kv_head * slots.capacity * codec.code_bytes;
+  load_tile<kHeadDim>(codec, codes, nullptr, slots.capacity, first, rows, kStepSlots, tile, nullptr,
+                      lane, 32);
+}
 
 // What a lane knows of a step: lanes 0-15 of the keys of slots 0-15, lanes 16-31 of the values.
 struct StepScales {
@@ -73,24 +163,25 @@ struct SlotReader {
   const float* log_weight = nullptr;  // [of the group] added to the logits
 
   uint8_t* memory = nullptr;  // the warp's
-  bool k_plain, v_plain;
+  SlotForm k_form, v_form;
   int32_t k_bytes, v_bytes;  // of a step in the ring
   int32_t depth;             // steps in the ring
 
   // Lays the warp's memory out: the ring, then the tiles that are decoded into.
   __device__ void lay_out(uint8_t* warp_memory) {
     memory = warp_memory;
-    k_plain = is_plain(slots->k_codec);
-    v_plain = is_plain(slots->v_codec);
+    k_form = slot_form(slots->k_codec);
+    v_form = slot_form(slots->v_codec);
     k_bytes = ring_bytes(slots->k_codec);
     v_bytes = ring_bytes(slots->v_codec);
     const int32_t step = k_bytes + v_bytes;
-    const int32_t ring = kWarpBytes<kHeadDim> -
-                         (k_plain ? 0 : kTileBytes<kHeadDim>)-(v_plain ? 0 : kTileBytes<kHeadDim>);
+    const int32_t ring = kWarpBytes - (k_form == SlotForm::tile ? kTileBytes<kHeadDim> : 0) -
+                         (v_form == SlotForm::tile ? kTileBytes<kHeadDim> : 0);
     depth = 1;
     if (2 * step <= ring) depth = 2;
     if (3 * step <= ring) depth = 3;
     if (4 * step <= ring) depth = 4;
+    if (6 * step <= ring) depth = 6;
     if (8 * step <= ring) depth = 8;
   }
   __device__ int32_t slot(int32_t index) const {
@@ -114,9 +205,11 @@ struct SlotReader {
     const int32_t from = step_begin(step, warp);
     const int32_t rows = min(end - from, kStepSlots);
     uint32_t to = shared_address(ring(place));
-    copy_side(to, slots->k_codec, slots->k_codes, k_plain, from, rows, lane, skip);
+    copy_side(to, slots->k_codec, slots->k_codes, k_form == SlotForm::plain, from, rows, lane,
+              skip);
     to += static_cast<uint32_t>(k_bytes);
-    copy_side(to, slots->v_codec, slots->v_codes, v_plain, from, rows, lane, skip);
+    copy_side(to, slots->v_codec, slots->v_codes, v_form == SlotForm::plain, from, rows, lane,
+              skip);
   }
 
   __device__ void copy_side(uint32_t to, const DeviceCodec& codec, const uint8_t* codes, bool plain,
@@ -173,35 +266,28 @@ struct SlotReader {
     return out;
   }
 
-  // The tiles of a step that has arrived.
-  __device__ DecodeTiles tiles(int32_t step, int32_t place, int warp, int lane) const {
-    uint8_t* k_tile = ring(place);
-    uint8_t* v_tile = k_tile + k_bytes;
-    if (k_plain && v_plain) {
-      return {reinterpret_cast<const __nv_bfloat16*>(k_tile),
-              reinterpret_cast<const __nv_bfloat16*>(v_tile)};
-    }
-    uint8_t* decoded = memory + kWarpBytes<kHeadDim>;
-    if (!v_plain) v_tile = decoded -= kTileBytes<kHeadDim>;
-    if (!k_plain) k_tile = decoded -= kTileBytes<kHeadDim>;
+  // The vectors of a step that has arrived. `band` is [head_dim] of the key codec, in shared
+  // memory.
+  __device__ DecodeVectors vectors(int32_t step, int32_t place, int warp, int lane,
+                                   const int16_t* band) const {
+    const uint32_t stored = shared_address(ring(place));
+    DecodeVectors out{stored, stored + static_cast<uint32_t>(k_bytes)};
+    if (k_form != SlotForm::tile && v_form != SlotForm::tile) return out;
+    uint8_t* tile = memory + kWarpBytes;
     const int32_t from = step_begin(step, warp);
     const int32_t rows = min(end - from, kStepSlots);
-#pragma unroll 1
-    for (int value = 0; value < 2; ++value) {
-      if (value ? v_plain : k_plain) continue;
-      const DeviceCodec& codec = value ? slots->v_codec : slots->k_codec;
-      const bool in_ring = (value ? v_bytes : k_bytes) > 0;
-      const uint8_t* stored = value ? slots->v_codes : slots->k_codes;
-      const uint8_t* codes = in_ring ? ring(place) + (value ? k_bytes : 0)
-                                     : stored + kv_head * slots->capacity * codec.code_bytes;
-      load_tile<kHeadDim>(codec, codes, nullptr, in_ring ? kStepSlots : slots->capacity,
-                          in_ring ? 0 : slot(from), rows, kStepSlots,
-                          reinterpret_cast<__nv_bfloat16*>(value ? v_tile : k_tile), nullptr, lane,
-                          32);
+    if (v_form == SlotForm::tile) {
+      tile -= kTileBytes<kHeadDim>;
+      decode_vectors<kHeadDim>(*slots, true, kv_head, out.v, nullptr, slot(from), rows, lane, tile);
+      out.v = shared_address(tile);
+    }
+    if (k_form == SlotForm::tile) {
+      tile -= kTileBytes<kHeadDim>;
+      decode_vectors<kHeadDim>(*slots, false, kv_head, out.k, band, slot(from), rows, lane, tile);
+      out.k = shared_address(tile);
     }
     __syncwarp();
-    return {reinterpret_cast<const __nv_bfloat16*>(k_tile),
-            reinterpret_cast<const __nv_bfloat16*>(v_tile)};
+    return out;
   }
 };
 
@@ -216,6 +302,8 @@ __device__ inline void wait_for_step(int32_t depth) {
       return cp_async_wait<2>();
     case 4:
       return cp_async_wait<3>();
+    case 6:
+      return cp_async_wait<5>();
     default:
       return cp_async_wait<7>();
   }

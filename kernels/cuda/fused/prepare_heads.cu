@@ -1,3 +1,4 @@
+#include "kernels/cuda/dependent_launch.cuh"
 #include "kernels/cuda/fused/prepare_heads.h"
 #include "kernels/cuda/fused/vectors.cuh"
 
@@ -144,6 +145,7 @@ __device__ void store_gates(const PrepareHeadsLaunch& p, int64_t row) {
 __global__ void __launch_bounds__(kThreads)
     prepare_heads_kernel(const __grid_constant__ PrepareHeadsLaunch p) {
   __shared__ Turn own, bank, distance;
+  allow_next_launch();  // attention, which fetches the cache meanwhile
   const int64_t row = blockIdx.y + static_cast<int64_t>(blockIdx.z) * gridDim.y;
   if (row >= p.rows) return;
   const int pairs = p.head_dim / 2;
