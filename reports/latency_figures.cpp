@@ -90,7 +90,7 @@ CurvePoint roofline_point(const LatencyCell& cell, const PhaseShare& phase,
 
 std::vector<std::string> ledger_figures(const LatencyDigest& digest, const std::string& stage,
                                         int64_t batch) {
-  std::vector<std::string> drawings;
+  std::vector<StackedBarChart> charts;
   for (const int64_t context : digest.contexts()) {
     StackedBarChart chart;
     chart.kinds = ledger_kinds();
@@ -98,14 +98,20 @@ std::vector<std::string> ledger_figures(const LatencyDigest& digest, const std::
     std::vector<const LatencyCell*> cells = measured_cells(digest, stage, batch, context);
     std::erase_if(cells, [](const LatencyCell* cell) { return cell->phases.empty(); });
     for (const LatencyCell* cell : cells) longest = std::max(longest, cell->total->seconds);
-    const bool micro = longest < 2e-3;
+    const double unit = longest < 2e-3 ? 1e6 : longest < 2 ? 1e3 : 1;
     for (const LatencyCell* cell : cells) {
-      chart.bars.push_back(ledger_bar(digest, *cell, micro ? 1e6 : 1e3));
+      chart.bars.push_back(ledger_bar(digest, *cell, unit));
     }
     if (chart.bars.empty()) continue;
     chart.title = fmt::format("{}, context {}, batch {}", stage, thousands(context), batch);
-    chart.x_label = micro ? "microseconds" : "milliseconds";
+    chart.x_label = unit == 1e6 ? "microseconds" : unit == 1e3 ? "milliseconds" : "seconds";
     if (stage == "decode") chart.x_label += " a step";
+    charts.push_back(std::move(chart));
+  }
+  std::vector<std::string> drawings;
+  for (StackedBarChart& chart : charts) {
+    // Three share a line of the page.
+    if (charts.size() % 3 == 0) chart.width = 334;
     drawings.push_back(draw(chart));
   }
   return drawings;

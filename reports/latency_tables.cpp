@@ -69,8 +69,7 @@ Cell status_cell(const LatencyCell& cell) {
   }
   if (cell.predicted) result.detail = fmt::format("{} predicted", time_text(*cell.predicted));
   if (cell.status == CellStatus::kTooLarge && cell.needed) {
-    result.detail = fmt::format("needs {}, {} free", human_bytes(static_cast<double>(*cell.needed)),
-                                human_bytes(static_cast<double>(*cell.available)));
+    result.detail = "needs " + human_bytes(static_cast<double>(*cell.needed));
   }
   return result;
 }

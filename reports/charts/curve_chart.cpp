@@ -136,7 +136,46 @@ void draw_curve(Svg& svg, const Curve& curve, const Frame& frame, double shift) 
   svg.close();
 }
 
-// Names at the right ends of lines, and beside the points that have one.
+// Names beside points, moved up or down by whole lines until they do not touch another name.
+void draw_point_labels(Svg& svg, const CurveChart& chart, const Frame& frame) {
+  struct Box {
+    double left, right, y;
+  };
+  constexpr double kLine = 12;
+  std::vector<Box> taken;
+  if (!chart.ceiling.empty()) {
+    const double right = frame.x(chart.ceiling.back().first) - 4;
+    taken.push_back({right - text_width(chart.ceiling_label, 11.5), right,
+                     frame.y(chart.ceiling.back().second) - 11});
+  }
+  for (const Curve& curve : chart.curves) {
+    svg.open(curve.style.css_class);
+    for (const CurvePoint& point : curve.points) {
+      if (point.label.empty()) continue;
+      const double x = frame.x(point.x), width = text_width(point.label, 12);
+      const bool at_left = x + 9 + width > chart.width;
+      Box box{at_left ? x - 9 - width : x + 9, at_left ? x - 9 : x + 9 + width, 0};
+      const auto free = [&](double y) {
+        return y >= frame.area.top && y <= frame.area.bottom - 4 &&
+               std::none_of(taken.begin(), taken.end(), [&](const Box& other) {
+                 return box.left < other.right && other.left < box.right &&
+                        std::abs(y - other.y) < kLine;
+               });
+      };
+      box.y = frame.y(point.y);
+      for (int step = 1; step < 24 && !free(box.y); ++step) {
+        // Down one line, up one, down two ...
+        box.y = frame.y(point.y) + kLine * (step % 2 == 1 ? (step + 1) / 2 : -step / 2);
+      }
+      taken.push_back(box);
+      svg.text(at_left ? box.right : box.left, box.y + 4, point.label, "lt",
+               at_left ? "end" : "start");
+    }
+    svg.close();
+  }
+}
+
+// Names at the right ends of lines, and of the points that have one.
 void draw_labels(Svg& svg, const CurveChart& chart, const Frame& frame) {
   std::vector<double> wanted;
   std::vector<const Curve*> named;
@@ -156,28 +195,7 @@ void draw_labels(Svg& svg, const CurveChart& chart, const Frame& frame) {
     svg.text(frame.area.right + 15, placed[i] + 4, named[i]->label, "lt");
     svg.close();
   }
-  struct Near {
-    double x;
-    const CurvePoint* point;
-    const Curve* curve;
-  };
-  std::vector<Near> near;
-  std::vector<double> heights;
-  for (const Curve& curve : chart.curves) {
-    for (const CurvePoint& point : curve.points) {
-      if (point.label.empty()) continue;
-      near.push_back({frame.x(point.x), &point, &curve});
-      heights.push_back(frame.y(point.y));
-    }
-  }
-  const std::vector<double> rows = spread_apart(heights, 12, frame.area.top, frame.area.bottom - 4);
-  for (size_t i = 0; i < near.size(); ++i) {
-    svg.open(near[i].curve->style.css_class);
-    const bool left = near[i].x + 9 + text_width(near[i].point->label, 12) > chart.width;
-    svg.text(near[i].x + (left ? -9 : 9), rows[i] + 4, near[i].point->label, "lt",
-             left ? "end" : "start");
-    svg.close();
-  }
+  draw_point_labels(svg, chart, frame);
 }
 
 }  // namespace
