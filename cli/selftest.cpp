@@ -99,16 +99,6 @@ std::vector<std::vector<int32_t>> make_prompts(const LoadedModel& model, const O
   return prompts;
 }
 
-// What rounding to bf16 alone does to the distributions, in mean KL; 0 for sets that do not round.
-double rounding_kl(const LoadedModel& model, const LoadedModel& judge, const std::string& method,
-                   std::span<const std::vector<int32_t>> prompts) {
-  if (model.ops->activation() != DType::bf16 || judge.ops->activation() != DType::f32) return 0;
-  RoundedOps rounded(*judge.ops, judge.weights);
-  return compare_distributions({&judge.weights, judge.ops.get()}, {&judge.weights, &rounded},
-                               method, prompts)
-      .mean_kl;
-}
-
 void print_agreement(const Agreement& result, double rounding, double limit, bool passed,
                      const std::string& method) {
   std::printf("%-6s texts equal %lld/%lld, KL mean %.2e (limit %.1e", passed ? "ok" : "FAILED",
@@ -132,15 +122,21 @@ int run_against(const LoadedModel& model, const Options& options) {
   std::printf("against %s: %zu prompts of up to %lld tokens, then %lld greedy ones\n",
               options.against.c_str(), prompts.size(), static_cast<long long>(options.tokens),
               static_cast<long long>(kNewTokens));
+  const ModelOnOps expected{&judge.weights, judge.ops.get()};
+  RoundedOps rounded(*judge.ops, judge.weights);
+  const bool rounds =
+      model.ops->activation() == DType::bf16 && judge.ops->activation() == DType::f32;
   int failed = 0;
   for (const std::string& method : methods_of(options.methods)) {
-    const ModelOnOps expected{&judge.weights, judge.ops.get()};
-    const ModelOnOps actual{&model.weights, model.ops.get()};
-    Agreement result = compare_distributions(expected, actual, method, prompts);
-    compare_texts(expected, actual, method, prompts, kNewTokens, &result);
+    // Beside the set itself, what rounding to bf16 alone does to the judge.
+    std::vector<ModelOnOps> actual = {{&model.weights, model.ops.get()}};
+    if (rounds) actual.push_back({&judge.weights, &rounded});
+    std::vector<Agreement> results = compare_distributions(expected, actual, method, prompts);
+    Agreement& result = results.front();
+    compare_texts(expected, actual.front(), method, prompts, kNewTokens, &result);
     // A lossy codec and the routing of a bank turn a rounding into another cell or another slot, so
     // they are given a few times what rounding does to them on the host.
-    const double rounding = rounding_kl(model, judge, method, prompts);
+    const double rounding = rounds ? results.back().mean_kl : 0;
     const double limit = std::max(kLargestMeanKl, kRoundings * rounding);
     const bool passed = result.mean_kl <= limit;
     failed += passed ? 0 : 1;

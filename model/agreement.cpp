@@ -25,6 +25,17 @@ int64_t longest_of(Prompts prompts) {
   return longest;
 }
 
+// Adds the divergences of `positions` distributions; mean_kl is their sum for now.
+void add(std::span<const float> p, std::span<const float> q, size_t positions, Agreement* result) {
+  const size_t vocab = p.size() / positions;
+  for (size_t i = 0; i < positions; ++i) {
+    const double kl = kl_divergence(p.subspan(i * vocab, vocab), q.subspan(i * vocab, vocab));
+    result->mean_kl += kl;
+    result->max_kl = std::max(result->max_kl, kl);
+    ++result->positions;
+  }
+}
+
 // Where `theirs` leaves `mine`, seen by the session that wrote `mine`.
 TextDifference first_difference(const Session& session, std::span<const int32_t> prompt,
                                 std::span<const int32_t> mine, std::span<const int32_t> theirs) {
@@ -41,27 +52,23 @@ TextDifference first_difference(const Session& session, std::span<const int32_t>
 
 }  // namespace
 
-Agreement compare_distributions(const ModelOnOps& expected, const ModelOnOps& actual,
-                                const std::string& method, Prompts prompts) {
+std::vector<Agreement> compare_distributions(const ModelOnOps& expected,
+                                             std::span<const ModelOnOps> actual,
+                                             const std::string& method, Prompts prompts) {
   const int64_t longest = longest_of(prompts);
-  Agreement result;
   PromptLogits p(*expected.weights, *expected.ops, method, longest, longest);
-  PromptLogits q(*actual.weights, *actual.ops, method, longest, longest);
-  const auto vocab = static_cast<size_t>(expected.weights->config.vocab);
-  double sum = 0;
+  std::vector<PromptLogits> q;
+  for (const ModelOnOps& model : actual) {
+    q.emplace_back(*model.weights, *model.ops, method, longest, longest);
+  }
+  std::vector<Agreement> results(actual.size());
   for (const std::vector<int32_t>& prompt : prompts) {
     const std::vector<float> p_logits = p.of(prompt);
-    const std::vector<float> q_logits = q.of(prompt);
-    for (size_t i = 0; i < prompt.size(); ++i) {
-      const double kl = kl_divergence(std::span(p_logits).subspan(i * vocab, vocab),
-                                      std::span(q_logits).subspan(i * vocab, vocab));
-      sum += kl;
-      result.max_kl = std::max(result.max_kl, kl);
-      ++result.positions;
-    }
+    for (size_t i = 0; i < actual.size(); ++i)
+      add(p_logits, q[i].of(prompt), prompt.size(), &results[i]);
   }
-  result.mean_kl = sum / static_cast<double>(result.positions);
-  return result;
+  for (Agreement& result : results) result.mean_kl /= static_cast<double>(result.positions);
+  return results;
 }
 
 void compare_texts(const ModelOnOps& expected, const ModelOnOps& actual, const std::string& method,

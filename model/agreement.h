@@ -34,10 +34,12 @@ struct Agreement {
   std::vector<TextDifference> differences;  // of greedy texts
 };
 
-// Compares the distributions after every token of every prompt.
-Agreement compare_distributions(const ModelOnOps& expected, const ModelOnOps& actual,
-                                const std::string& method,
-                                std::span<const std::vector<int32_t>> prompts);
+// Compares the distributions after every token of every prompt, of each actual set with the
+// expected one: [actual].
+std::vector<Agreement> compare_distributions(const ModelOnOps& expected,
+                                             std::span<const ModelOnOps> actual,
+                                             const std::string& method,
+                                             std::span<const std::vector<int32_t>> prompts);
 
 // Adds greedy continuations of `new_tokens` tokens, decoded in batches.
 void compare_texts(const ModelOnOps& expected, const ModelOnOps& actual, const std::string& method,

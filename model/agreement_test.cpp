@@ -47,7 +47,8 @@ std::vector<std::vector<int32_t>> prompts_for(const ModelConfig& config) {
 
 Agreement compare(Model& a, Model& b, const std::string& method) {
   const auto prompts = prompts_for(a.weights.config);
-  Agreement agreement = compare_distributions(a.on(), b.on(), method, prompts);
+  const ModelOnOps actual = b.on();
+  Agreement agreement = compare_distributions(a.on(), {&actual, 1}, method, prompts)[0];
   compare_texts(a.on(), b.on(), method, prompts, 4, &agreement);
   return agreement;
 }

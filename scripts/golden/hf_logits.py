@@ -82,7 +82,7 @@ CASES = {
 def randomise(model, generator):
     with torch.no_grad():
         for name, weight in model.named_parameters():
-            noise = torch.randn(weight.shape, generator=generator)
+            noise = torch.randn(weight.shape, generator=generator, device=generator.device)
             if name.endswith("norm.weight"):
                 weight.copy_(1 + 0.2 * noise)
             elif name.endswith("bias"):
