@@ -22,10 +22,11 @@ struct GemvLaunch {
 };
 
 inline constexpr int64_t kGemvMaxRows = 8;
+inline constexpr int64_t kGemvMaxSide = int64_t{1} << 24;  // of W
 
 // Whether launch() can serve these shapes.
 constexpr bool gemv_serves(int64_t rows, int64_t in) {
-  return rows >= 1 && rows <= kGemvMaxRows && in > 0 && in % 8 == 0;
+  return rows >= 1 && rows <= kGemvMaxRows && in > 0 && in <= kGemvMaxSide && in % 8 == 0;
 }
 
 cudaError_t launch(const GemvLaunch& params, cudaStream_t stream);
