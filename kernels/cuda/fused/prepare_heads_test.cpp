@@ -1,6 +1,6 @@
 #include "kernels/cuda/fused/prepare_heads.h"
 
-#include "kernels/cuda/fused/device_vector.h"
+#include "kernels/cuda/fused/fused_test_util.h"
 #include "kernels/cuda/gpu_test.h"
 #include "kernels/reference/prepare_heads.h"
 

@@ -1,6 +1,6 @@
 #include "kernels/cuda/fused/convert.h"
-#include "kernels/cuda/fused/device_vector.h"
 #include "kernels/cuda/fused/embed.h"
+#include "kernels/cuda/fused/fused_test_util.h"
 #include "kernels/cuda/fused/nll.h"
 #include "kernels/cuda/gpu_test.h"
 #include "kernels/reference/nll.h"
