@@ -173,10 +173,12 @@ Scratch CudaContext::scratch(size_t bytes) {
 }
 
 Scratch CudaContext::table_bytes(const void* data, size_t bytes) {
+  // A copy from pageable memory returns at once up to 64 KiB; a longer one waits for the stream.
+  constexpr size_t kPiece = 32 * 1024;
   Scratch table = scratch(bytes);
-  if (bytes > 0) {
-    KVG_CHECK_CUDA(
-        cudaMemcpyAsync(table.as<void>(), data, bytes, cudaMemcpyHostToDevice, stream()));
+  for (size_t at = 0; at < bytes; at += kPiece) {
+    KVG_CHECK_CUDA(cudaMemcpyAsync(table.as<char>() + at, static_cast<const char*>(data) + at,
+                                   std::min(kPiece, bytes - at), cudaMemcpyHostToDevice, stream()));
   }
   return table;
 }
