@@ -16,7 +16,9 @@ rm -f "$report"
   --output="$out" "${command[@]}" >"$record/log" 2>&1 || true
 if [[ ! -s $report ]]; then
   tail -n 5 "$record/log" >&2
-  stop "nsys left no report; the lines above are its last"
+  raw=""
+  [[ -s $out.qdstrm ]] && raw="; another machine's nsys can make one of $out.qdstrm"
+  stop "nsys left no report, the lines above are its last$raw"
 fi
 filter=()
 if [[ $phase != all ]]; then
