@@ -2,9 +2,9 @@
 
 #include "kernels/cuda/attention/mma.cuh"
 #include "kernels/cuda/attention/prefill_launch.h"
+#include "kernels/cuda/attention/prefill_rotation.cuh"
 #include "kernels/cuda/attention/prefill_tile.cuh"
 #include "kernels/cuda/codec/tile.cuh"
-#include "kernels/cuda/codec/warp_rotation.cuh"
 
 #include <cmath>
 #include <cstdint>
@@ -16,39 +16,32 @@
 // next tile arrive while one is in use. There is one barrier a tile.
 namespace kvg::cuda {
 
-// The next tile to read: slots [begin, min(begin + kTileSlots, end)) of a group.
-struct TileCursor {
-  int group = 0;
-  int begin = 0;
-  int end = 0;
-};
-
 template <int kHeadDim, int kRowTiles>
 class PrefillWork {
  public:
   using Shared = PrefillShared<kHeadDim, kRowTiles>;
 
-  __device__ PrefillWork(const PrefillLaunch& p, Shared& shared)
-      : p_(p), shared_(shared), kv_head_(static_cast<int>(blockIdx.x) % p.kv_heads) {
+  __device__ PrefillWork(const PrefillLaunch& p, Shared& shared) : p_(p), shared_(shared) {
     const PrefillItem item = p.items[static_cast<int>(blockIdx.x) / p.kv_heads];
     const PrefillBlock block = p.blocks[item.block];
+    const int kv_head = static_cast<int>(blockIdx.x) % p.kv_heads;
     const int heads = p.heads / p.kv_heads;
     const int units = block.rows * heads;
-    group_end_ = block.group_end;
-    row_begin_ = block.row_begin;
-    first_row_ = item.first_unit / heads;
-    last_row_ = (min(item.first_unit + Shared::kRows / p.streams, units) - 1) / heads;
-    load_.group = block.group_begin;
+    const int last_unit = min(item.first_unit + Shared::kRows / p.streams, units) - 1;
+    if (threadIdx.x == 0) {
+      shared.item = {block.row_begin, kv_head, block.group_end, item.first_unit / heads,
+                     last_unit / heads};
+      shared.tiles[0] = seek(block.group_begin);
+    }
     for (int row = threadIdx.x; row < Shared::kRows; row += kPrefillThreads) {
-      describe_row(row, item.first_unit, units);
+      describe_row(row, item.first_unit, units, block.row_begin, kv_head);
     }
   }
 
   __device__ void run() {
     __syncthreads();
     Rows rows;
-    seek(load_);
-    if (load_.group < group_end_) walk(rows);
+    if (shared_.tiles[0].group < shared_.item.group_end) walk(rows);
     rows.invert_sums();
 #pragma unroll
     for (int tile = 0; tile < kRowTiles; ++tile) write_tile(rows, tile);
@@ -56,168 +49,141 @@ class PrefillWork {
 
  private:
   using Rows = AttentionRows<kHeadDim, kRowTiles>;
+  static constexpr int kNoGroup = -1;
 
   // Two streams: rows r and r + 8 of every 16 are the streams of one unit, so that they meet in one
   // thread. Units beyond the last read what that one reads, and are not written.
-  __device__ void describe_row(int row, int first_unit, int units) {
+  __device__ void describe_row(int row, int first_unit, int units, int64_t row_begin, int kv_head) {
     const bool two = p_.streams == 2;
     const int heads = p_.heads / p_.kv_heads;
     const int unit = first_unit + (two ? row / 16 * 8 + row % 8 : row);
     const int block_row = min(unit, units - 1) / heads;
     const int q_row =
-        (static_cast<int>(row_begin_) + block_row) * p_.streams + (two ? row / 8 % 2 : 0);
+        (static_cast<int>(row_begin) + block_row) * p_.streams + (two ? row / 8 % 2 : 0);
     shared_.block_row[row] = block_row;
-    shared_.q_row[row] = unit < units ? q_row * p_.heads + kv_head_ * heads + unit % heads : -1;
+    shared_.q_row[row] = unit < units ? q_row * p_.heads + kv_head * heads + unit % heads : -1;
   }
 
-  // Moves a cursor to the first slot that any row of the item may read, from its group on.
-  __device__ void seek(TileCursor& cursor) const {
-    for (; cursor.group < group_end_; ++cursor.group) {
-      const PrefillGroup& group = p_.groups[cursor.group];
-      cursor.begin = max(0, group.newest + first_row_ - group.window + 1);
-      cursor.end = min(group.count, group.newest + last_row_ + 1);
-      if (cursor.begin < cursor.end) return;
+  // The first slots that any row of the item may read, from `group` on.
+  __device__ TileCursor seek(int group) const {
+    TileCursor cursor = {group, 0, 0};
+    for (; cursor.group < shared_.item.group_end; ++cursor.group) {
+      const PrefillGroup& at = p_.groups[cursor.group];
+      cursor.begin = max(0, at.newest + shared_.item.first_row - at.window + 1);
+      cursor.end = min(at.count, at.newest + shared_.item.last_row + 1);
+      if (cursor.begin < cursor.end) break;
     }
+    return cursor;
   }
-  __device__ void advance(TileCursor& cursor) const {
+  __device__ TileCursor following(TileCursor cursor) const {
     cursor.begin += kTileSlots;
-    if (cursor.begin < cursor.end) return;
-    ++cursor.group;
-    seek(cursor);
+    return cursor.begin < cursor.end ? cursor : seek(cursor.group + 1);
   }
 
+  // Tile i is in stage i % 2, and what it is in tiles[i % 4]: written during tile i - 1, read until
+  // the end of tile i + 1.
   __device__ void walk(Rows& rows) {
-    TileCursor now = load_;
-    int stage = 0;
-    load_queries(p_.groups[now.group]);
-    load_slots(stage);
+    load_queries(p_.groups[shared_.tiles[0].group]);
+    load_slots(shared_.tiles[0], 0);
     cp_async_commit();
-    advance(load_);
-    int group = now.group;
-    while (true) {
+    for (int i = 0;; ++i) {
       cp_async_wait<0>();
       __syncthreads();
-      if (now.group != group) {
-        change_group(rows, p_.groups[group], p_.groups[now.group], stage ^ 1);
-        group = now.group;
-      }
-      const bool last = load_.group >= group_end_;
-      if (!last) {
-        load_slots(stage ^ 1);
-        cp_async_commit();
-      }
-      attend(rows, now, stage);
-      if (last) break;
-      now = load_;
-      advance(load_);
-      stage ^= 1;
-    }
-    leave_frame(rows, p_.groups[group], stage ^ 1);
-  }
-
-  // Queries and sums into the frames of another group. Nobody reads `free_stage`.
-  __device__ void change_group(Rows& rows, const PrefillGroup& from, const PrefillGroup& to,
-                               int free_stage) {
-    const bool same_queries =
-        from.query_frame == to.query_frame && from.k_rotation == to.k_rotation;
-    const bool same_values = from.v_rotation == to.v_rotation;
-    if (!same_values) {
-      leave_frame(rows, from, free_stage);
-      if (to.v_rotation != kIdentityFrame) {
-        rotate_sums<true>(rows, p_.codecs[to.v_codec], free_stage);
-      }
-    }
-    if (!same_queries) {
-      load_queries(to);
+      const TileCursor now = shared_.tiles[i % 4];
+      const bool done = now.group >= shared_.item.group_end;
+      const int before = i > 0 ? shared_.tiles[(i - 1) % 4].group : kNoGroup;
+      change_group(rows, before, done ? kNoGroup : now.group, (i + 1) % 2);
+      if (done) break;
+      const TileCursor next = following(now);
+      if (threadIdx.x == 0) shared_.tiles[(i + 1) % 4] = next;
+      if (next.group < shared_.item.group_end) load_slots(next, (i + 1) % 2);
       cp_async_commit();
-      cp_async_wait<0>();
+      attend(rows, shared_.tiles[i % 4], i % 2);
     }
-    if (!same_queries || !same_values) __syncthreads();
-  }
-  __device__ void leave_frame(Rows& rows, const PrefillGroup& group, int free_stage) {
-    if (group.v_rotation == kIdentityFrame) return;
-    rotate_sums<false>(rows, p_.codecs[group.v_codec], free_stage);
   }
 
-  // Sums of the warp's rows into a codec's frame or out of it, in the warp's quarter of a stage.
-  template <bool kInto>
-  __device__ void rotate_sums(Rows& rows, const DeviceCodec& codec, int free_stage) {
-    float* scratch = reinterpret_cast<float*>(shared_.stages[free_stage][0]) +
-                     threadIdx.x / 32 * (16 * kHeadDim);
-    const WarpRotation<kHeadDim> rotation(codec, p_.layer, kv_head_, true);
-#pragma unroll
-    for (int tile = 0; tile < kRowTiles; ++tile) {
-      rows.store_out(tile, scratch);
-      __syncwarp();
+  // Queries and sums into the frames of another group; sums without a group are in no frame. Nobody
+  // reads `free_stage`.
+  __device__ void change_group(Rows& rows, int from, int to, int free_stage) {
+    if (from == to) return;
+    float* scratch =
+        reinterpret_cast<float*>(shared_.stages[free_stage][0]) + threadIdx.x / 32 * (8 * kHeadDim);
+    const int to_rotation = to == kNoGroup ? kIdentityFrame : p_.groups[to].v_rotation;
+    const bool turn_sums = from != kNoGroup && p_.groups[from].v_rotation != to_rotation;
+    if (turn_sums) {
 #pragma unroll 1
-      for (int row = 0; row < 16; ++row) {
-        float* lane = scratch + row * kHeadDim + lane_id() * kLaneWidth<kHeadDim>;
-        float x[kLaneWidth<kHeadDim>];
+      for (int into = 0; into < 2; ++into) {
+        const int group = into ? to : from;
+        if (group == kNoGroup || p_.groups[group].v_rotation == kIdentityFrame) continue;
+        const TileRotation<kHeadDim> rotation(p_.codecs[p_.groups[group].v_codec], p_.layer,
+                                              shared_.item.kv_head, true);
 #pragma unroll
-        for (int i = 0; i < kLaneWidth<kHeadDim>; ++i) x[i] = lane[i];
-        if constexpr (kInto) {
-          rotation.apply(x);
-        } else {
-          rotation.apply_transposed(x);
+        for (int i = 0; i < 2 * kRowTiles; ++i) {
+          typename TileRotation<kHeadDim>::Values x;
+          rows.get_out(i / 2, i % 2, x);
+          rotation.apply(x, into != 0, scratch);
+          rows.set_out(i / 2, i % 2, x);
+          __syncwarp();
         }
-#pragma unroll
-        for (int i = 0; i < kLaneWidth<kHeadDim>; ++i) lane[i] = x[i];
       }
-      __syncwarp();
-      rows.load_out(tile, scratch);
-      __syncwarp();
     }
+    if (to == kNoGroup) return;
+    const PrefillGroup& group = p_.groups[to];
+    bool new_queries = true;
+    if (from != kNoGroup) {
+      new_queries = p_.groups[from].query_frame != group.query_frame ||
+                    p_.groups[from].k_rotation != group.k_rotation;
+      if (new_queries) {
+        load_queries(group);
+        cp_async_commit();
+        cp_async_wait<0>();
+        __syncthreads();
+      }
+    }
+    const bool turn_queries = new_queries && group.k_rotation != kIdentityFrame;
+    if (turn_queries) rotate_queries(p_.codecs[group.k_codec], scratch);
+    if (turn_sums || turn_queries) __syncthreads();  // the stage is free again
   }
 
-  // The item's queries in the frame of a group's keys; rows without one are zeros. The caller waits
-  // for copies and synchronises.
+  // The item's queries as they are; rows without one are zeros. The caller waits for copies and
+  // synchronises.
   __device__ void load_queries(const PrefillGroup& group) {
     const auto* q = static_cast<const __nv_bfloat16*>(p_.q) +
                     group.query_frame * p_.rows * p_.streams * p_.heads * kHeadDim;
-    if (group.k_rotation != kIdentityFrame) return rotate_queries(q, p_.codecs[group.k_codec]);
     constexpr int kChunks = kHeadDim / 8;
-    const int chunk = threadIdx.x % kChunks;
+    const int chunk = fresh_thread() % kChunks;
 #pragma unroll 4
-    for (int row = threadIdx.x / kChunks; row < Shared::kRows; row += kPrefillThreads / kChunks) {
+    for (int row = fresh_thread() / kChunks; row < Shared::kRows;
+         row += kPrefillThreads / kChunks) {
       const int q_row = shared_.q_row[row];
       cp_async_16(shared_address(shared_.q + tile_chunk<kHeadDim>(row, chunk)),
                   q + int64_t{max(q_row, 0)} * kHeadDim + 8 * chunk, q_row < 0 ? 0 : 16);
     }
   }
 
-  __device__ void rotate_queries(const __nv_bfloat16* q, const DeviceCodec& codec) {
-    constexpr int kWidth = kLaneWidth<kHeadDim>;
-    const WarpRotation<kHeadDim> rotation(codec, p_.layer, kv_head_, false);
-    const int element = lane_id() * kWidth;
+  // The warp's queries into the frame of a codec of K.
+  __device__ void rotate_queries(const DeviceCodec& codec, float* scratch) {
+    const TileRotation<kHeadDim> rotation(codec, p_.layer, shared_.item.kv_head, false);
+    __nv_bfloat16* q = shared_.q + threadIdx.x / 32 * (16 * kRowTiles * kHeadDim);
 #pragma unroll 1
-    for (int row = threadIdx.x / 32; row < Shared::kRows; row += kPrefillWarps) {
-      const int q_row = shared_.q_row[row];
-      float x[kWidth] = {};
-      if (q_row >= 0) {
-#pragma unroll
-        for (int i = 0; i < kWidth; ++i) {
-          x[i] = __bfloat162float(q[int64_t{q_row} * kHeadDim + element + i]);
-        }
-      }
-      rotation.apply(x);
-      __nv_bfloat16* to = shared_.q + tile_chunk<kHeadDim>(row, element / 8) + element % 8;
-#pragma unroll
-      for (int i = 0; i < kWidth; i += 2) {
-        *reinterpret_cast<uint32_t*>(to + i) = pack_bf16(x[i], x[i + 1]);
-      }
+    for (int row = 0; row < 16 * kRowTiles; row += 8, q += 8 * kHeadDim) {
+      typename TileRotation<kHeadDim>::Values x;
+      load_rows<kHeadDim>(q, x);
+      rotation.apply(x, true, scratch);
+      store_rows<kHeadDim>(q, x);
     }
   }
 
-  // The tile of load_ into a stage. The caller waits for copies and synchronises.
-  __device__ void load_slots(int stage) {
-    const PrefillGroup& group = p_.groups[load_.group];
-    const int rows = min(kTileSlots, load_.end - load_.begin);
-    int slot = group.first_slot + load_.begin;
+  // A tile into a stage. The caller waits for copies and synchronises.
+  __device__ void load_slots(const TileCursor& cursor, int stage) {
+    const PrefillGroup& group = p_.groups[cursor.group];
+    const int rows = min(kTileSlots, cursor.end - cursor.begin);
+    int slot = group.first_slot + cursor.begin;
     if (slot >= group.capacity) slot -= group.capacity;
 #pragma unroll 1
     for (int value = 0; value < 2; ++value) {
       const DeviceCodec& codec = p_.codecs[value ? group.v_codec : group.k_codec];
-      const int64_t before = int64_t{kv_head_} * group.capacity;
+      const int64_t before = int64_t{shared_.item.kv_head} * group.capacity;
       const uint8_t* codes = (value ? group.v_codes : group.k_codes) + before * codec.code_bytes;
       __nv_bfloat16* tile = shared_.stages[stage][value];
       if (value ? group.plain_v : group.plain_k) {
@@ -227,10 +193,9 @@ class PrefillWork {
       const uint16_t* scales = value ? group.v_scales : group.k_scales;
       load_tile<kHeadDim>(codec, codes, scales != nullptr ? scales + before : nullptr,
                           group.capacity, slot, rows, kTileSlots, tile,
-                          shared_.scales[stage][value], static_cast<int>(threadIdx.x),
-                          kPrefillThreads);
+                          shared_.scales[stage][value], fresh_thread(), kPrefillThreads);
     }
-    if (group.weighed && threadIdx.x < kTileSlots) load_bias(group, stage);
+    if (group.weighed && fresh_thread() < kTileSlots) load_bias(group, cursor, stage);
   }
 
   // A tile of bf16 slots: load_tile's own case, unrolled, with 32-bit arithmetic.
@@ -238,8 +203,8 @@ class PrefillWork {
                                     __nv_bfloat16* tile) {
     constexpr int kChunks = kHeadDim / 8;
     constexpr int kStep = kPrefillThreads / kChunks;  // a multiple of 8: the swizzle stays
-    const int first = threadIdx.x / kChunks;
-    const int chunk = threadIdx.x % kChunks;
+    const int first = fresh_thread() / kChunks;
+    const int chunk = fresh_thread() % kChunks;
     const uint32_t to = shared_address(tile + tile_chunk<kHeadDim>(first, chunk));
     codes += 16 * chunk;
 #pragma unroll
@@ -253,40 +218,68 @@ class PrefillWork {
     }
   }
 
-  // What weigh_slots adds to a slot's logit, and its scale where load_tile has not written it.
-  __device__ void load_bias(const PrefillGroup& group, int stage) {
-    const int i = load_.begin + static_cast<int>(threadIdx.x);
+  // What weigh_slots adds to a slot's logit, and its scales where load_tile has not written them.
+  __device__ void load_bias(const PrefillGroup& group, const TileCursor& cursor, int stage) {
+    const int i = cursor.begin + fresh_thread();
     float bias = 0;
-    if (i < load_.end) {
-      if (group.log_weight != nullptr) bias = group.log_weight[i] * 1.44269504f;  // log2(e)
+    if (i < cursor.end) {
+      if (group.log_weight != nullptr) bias = group.log_weight[i] * (kLog2E / p_.scale_log2);
       if (group.valid != nullptr && group.valid[i] == 0) bias = -INFINITY;
     }
-    shared_.bias[stage][threadIdx.x] = bias;
-    if (group.plain_k) shared_.scales[stage][0][threadIdx.x] = 1;
+    shared_.bias[stage][fresh_thread()] = bias;
+    if (group.plain_k) shared_.scales[stage][0][fresh_thread()] = 1;
+    if (group.plain_v) shared_.scales[stage][1][fresh_thread()] = 1;
   }
 
   __device__ void attend(Rows& rows, const TileCursor& now, int stage) {
     const PrefillGroup& group = p_.groups[now.group];
-    const int warp_row = threadIdx.x / 32 * (16 * kRowTiles);
-    typename Rows::Scores scores;
-    Rows::multiply_keys(shared_.q + warp_row * kHeadDim, shared_.stages[stage][0], scores);
-    float factor = p_.scale_log2;
     if (group.weighed) {
-      Rows::weigh_slots(scores, shared_.scales[stage][0], shared_.bias[stage], factor);
-      factor = 1;
+      attend_tile<true>(rows, group, now.begin, stage);
+    } else {
+      attend_tile<false>(rows, group, now.begin, stage);
     }
-    // Readable by all rows: slots from where the last row's window begins to the first row's own.
-    if (now.begin < group.newest + last_row_ - group.window + 1 ||
-        now.begin + kTileSlots > min(group.count, group.newest + first_row_ + 1)) {
-      hide(scores, group, now.begin, warp_row);
-    }
-    rows.soften(scores, factor);
-    if (group.v_scales != nullptr) Rows::scale_weights(scores, shared_.scales[stage][1]);
-    rows.add_values(scores, shared_.stages[stage][1]);
   }
 
-  __device__ void hide(typename Rows::Scores& scores, const PrefillGroup& group, int begin,
-                       int warp_row) const {
+  // Logits of part 0, logits of part 1 among the exponentials of part 0, values of part 0 among the
+  // exponentials of part 1, values of part 1.
+  template <bool kWeighed>
+  __device__ void attend_tile(Rows& rows, const PrefillGroup& group, int begin, int stage) {
+    constexpr int kPart = Rows::kPartSlots;
+    const __nv_bfloat16* q = shared_.q + threadIdx.x / 32 * (16 * kRowTiles * kHeadDim);
+    const __nv_bfloat16* k = shared_.stages[stage][0];
+    const __nv_bfloat16* v = shared_.stages[stage][1];
+    const float* scales = shared_.scales[stage][1];
+    const float factor = p_.scale_log2;
+    const auto nothing = [](int, int) {};
+    typename Rows::Scores scores[2];
+    typename Rows::Weights weights[2];
+    Rows::multiply_keys(q, k, scores[0], nothing);
+    prepare<kWeighed>(scores[0], group, begin, stage, 0);
+    rows.follow(scores[0], factor, nullptr);
+    Rows::multiply_keys(q, k + kPart * kHeadDim, scores[1], [&](int step, int steps) {
+      rows.template soften<kWeighed>(scores[0], factor, scales, step, steps, weights[0]);
+    });
+    prepare<kWeighed>(scores[1], group, begin + kPart, stage, kPart);
+    rows.follow(scores[1], factor, &weights[0]);
+    rows.add_values(weights[0], v, [&](int step, int steps) {
+      rows.template soften<kWeighed>(scores[1], factor, scales + kPart, step, steps, weights[1]);
+    });
+    rows.add_values(weights[1], v + kPart * kHeadDim, nothing);
+  }
+
+  // Scales, weights and masks of a part of a tile: slots from `begin` on, `first` in the tile.
+  template <bool kWeighed>
+  __device__ void prepare(typename Rows::Scores& scores, const PrefillGroup& group, int begin,
+                          int stage, int first) const {
+    if constexpr (kWeighed) {
+      Rows::weigh_slots(scores, shared_.scales[stage][0] + first, shared_.bias[stage] + first);
+    }
+    // Readable by all rows: slots from where the last row's window begins to the first row's own.
+    if (begin >= group.newest + shared_.item.last_row - group.window + 1 &&
+        begin + Rows::kPartSlots <= min(group.count, group.newest + shared_.item.first_row + 1)) {
+      return;
+    }
+    const int warp_row = threadIdx.x / 32 * (16 * kRowTiles);
 #pragma unroll
     for (int tile = 0; tile < kRowTiles; ++tile) {
 #pragma unroll
@@ -307,7 +300,7 @@ class PrefillWork {
       if (half == 1 && p_.streams == 2) return;
       const int row = (threadIdx.x / 32 * kRowTiles + tile) * 16 + 8 * half + lane_id() / 4;
       const int q_row = shared_.q_row[row];
-      const int64_t block_row = row_begin_ + shared_.block_row[row];
+      const int64_t block_row = shared_.item.row_begin + shared_.block_row[row];
       const int64_t out_row = q_row - (p_.streams - 1) * block_row * p_.heads;
       float lambda = 0;
       if (p_.streams == 2 && q_row >= 0) lambda = p_.lambda[out_row] * inverse[1];
@@ -348,11 +341,6 @@ class PrefillWork {
 
   const PrefillLaunch& p_;
   Shared& shared_;
-  int kv_head_;
-  int group_end_;
-  int first_row_, last_row_;  // rows of the block that the item has
-  int64_t row_begin_;
-  TileCursor load_;
 };
 
 template <int kHeadDim, int kRowTiles>

@@ -32,7 +32,7 @@ struct PrefillGroup {
   int32_t v_rotation = 0;
   bool plain_k = false;  // bf16, all coordinates
   bool plain_v = false;
-  bool weighed = false;  // logits need a scale, a weight or a mask of each slot
+  bool weighed = false;  // slots have scales, weights or a mask
 };
 
 inline constexpr int32_t kNoWindow = 1 << 30;

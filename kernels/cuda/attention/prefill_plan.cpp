@@ -3,8 +3,8 @@
 #include "base/error.h"
 
 #include <algorithm>
+#include <bit>
 #include <numeric>
-#include <set>
 
 namespace kvg::cuda {
 
@@ -19,6 +19,9 @@ class Planner {
       : p_(p), lookup_(lookup), units_per_item_(tile_rows / p.streams) {}
 
   PrefillPlan plan() {
+    plan_.blocks.reserve(p_.blocks.size());
+    plan_.items.reserve(p_.blocks.size());
+    plan_.groups.reserve(3 * p_.blocks.size());
     for (const AttentionBlock& block : p_.blocks) {
       if (block.rows > 0) add(block);
     }
@@ -37,11 +40,14 @@ class Planner {
     }
     row.group_end = static_cast<int32_t>(plan_.groups.size());
     // Changing frames costs time, and sums must end in no frame. The order of the others stays.
-    std::stable_sort(plan_.groups.begin() + row.group_begin, plan_.groups.end(),
-                     [](const PrefillGroup& a, const PrefillGroup& b) {
-                       return a.v_rotation != b.v_rotation ? a.v_rotation > b.v_rotation
-                                                           : a.k_rotation > b.k_rotation;
-                     });
+    const auto first = plan_.groups.begin() + row.group_begin;
+    const auto by_frame = [](const PrefillGroup& a, const PrefillGroup& b) {
+      return a.v_rotation != b.v_rotation ? a.v_rotation > b.v_rotation
+                                          : a.k_rotation > b.k_rotation;
+    };
+    if (!std::is_sorted(first, plan_.groups.end(), by_frame)) {
+      std::stable_sort(first, plan_.groups.end(), by_frame);
+    }
     const auto index = static_cast<int32_t>(plan_.blocks.size());
     const int64_t units = block.rows * (p_.heads / p_.kv_heads);
     KVG_CHECK(units < kMostSlots, "attention: rows of a block");
@@ -83,7 +89,7 @@ class Planner {
     out.v_rotation = rotation_index(v);
     out.plain_k = is_plain(k);
     out.plain_v = is_plain(v);
-    out.weighed = group.valid != nullptr || group.log_weight != nullptr || k.scaled;
+    out.weighed = group.valid != nullptr || group.log_weight != nullptr || k.scaled || v.scaled;
     return out;
   }
 
@@ -196,17 +202,16 @@ int64_t prefill_bytes(const AttentionParams& p) {
   const int64_t row_bytes = int64_t{p.heads} * p.head_dim * 2;
   int64_t sum = 0;
   for (const AttentionBlock& block : p.blocks) {
-    std::set<int> frames;
+    uint64_t frames = 0;  // those that are read, a bit each
     for (const AttentionGroup& group : block.groups) {
       if (group.count == 0) continue;
-      frames.insert(group.query_frame);
+      frames |= uint64_t{1} << (group.query_frame % 64);
       const Codec& k = *group.store.k_codec;
       const Codec& v = *group.store.v_codec;
       sum += read_slots(block, group) * p.kv_heads *
              (k.code_bytes() + k.scale_bytes() + v.code_bytes() + v.scale_bytes());
     }
-    const auto read_frames = static_cast<int64_t>(frames.size());
-    sum += block.rows * row_bytes * (read_frames * p.streams + 1);
+    sum += block.rows * row_bytes * (int64_t{std::popcount(frames)} * p.streams + 1);
     if (p.streams == 2) sum += block.rows * p.heads * 4;
   }
   return sum;
