@@ -88,6 +88,7 @@ struct DecodeBatch::Impl {
       ops.phase(Phase::bank, -1);
       ops.decode_evict(*state, pass.positions(sequences));
     }
+    ops.phase(Phase::embed, -1);
     const Tensor hidden =
         pass.run(sequences, [this](int l, const HeadTensors& heads) { attend(l, heads); });
     last_logits = pass.logits(hidden);

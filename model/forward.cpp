@@ -63,6 +63,7 @@ Tensor Forward::run(std::span<const SequenceInput> inputs) {
   int64_t rows = 0;
   for (const SequenceInput& input : inputs) rows += std::ssize(input.tokens);
   KVG_CHECK(rows > 0 && rows <= max_rows_, "rows outside the planned buffers");
+  ops_.phase(Phase::embed, -1);
   place(inputs, rows);
   const Tensor hidden =
       pass_.run(rows, [&](int l, const HeadTensors& heads) { attend(l, heads, inputs); });

@@ -48,7 +48,6 @@ Tensor Pass::run(int64_t rows, const Attend& attend) {
   const Tensor x = tensors_.x.rows(0, rows);
   const Tensor normed = tensors_.normed.rows(0, rows);
   const Tensor delta = tensors_.delta.rows(0, rows);
-  ops_.phase(Phase::embed, -1);
   ops_.embed({tokens(rows), weights_.embedding, x});
   for (int l = 0; l < static_cast<int>(config.layers); ++l) {
     const LayerWeights& layer = weights_.layers[static_cast<size_t>(l)];

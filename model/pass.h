@@ -36,7 +36,8 @@ class Pass {
 
   // Attends in one layer: the rows into its caches, from q to `out`. Entered under Phase::rope.
   using Attend = std::function<void(int layer, const HeadTensors& heads)>;
-  // Returns the final hidden states, normalised: [rows, hidden], valid until the next call.
+  // Entered under Phase::embed, to which placing the rows belongs. Returns the final hidden states,
+  // normalised: [rows, hidden], valid until the next call.
   Tensor run(int64_t rows, const Attend& attend);
   // [hidden rows, vocab] wide, valid until the next call; at most logits_rows of them.
   Tensor logits(const Tensor& hidden);
