@@ -49,7 +49,6 @@ class CapacityRun {
         ops_(ops),
         options_(options),
         timing_(options.request.timing),
-        cost_(weights, ops),
         record_(options.root, options.folder, options.request, options.command, options.threads) {
     timing_.traced_steps = 0;
     timing_.stride = 1;
@@ -88,7 +87,7 @@ class CapacityRun {
   bool visit(Cell* cell, int64_t round) {
     const RowPlace place{cell->method.canonical(), "capacity", cell->context, 0, round};
     try {
-      const CellTimer timer(weights_, ops_, cell->method, timing_, cost_);
+      const CellTimer timer(weights_, ops_, cell->method, timing_);
       RowFacts facts;
       facts.provisioned = timer.longest(cell->context);
       facts.cache_bytes = timer.cache_bytes(facts.provisioned);
@@ -169,7 +168,6 @@ class CapacityRun {
   Ops& ops_;
   const CapacityOptions& options_;
   TimingOptions timing_;
-  IntervalCost cost_;
   GpuMonitor monitor_;
   BenchRecord record_;
   std::vector<Cell> cells_;

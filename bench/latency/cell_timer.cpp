@@ -16,6 +16,8 @@ namespace {
 // Passes shorter than this are repeated within one observation, up to so many times.
 constexpr double kEnoughSeconds = 0.15;
 constexpr size_t kMostPasses = 5;
+// Steps of one comparison of a step with timing and one without.
+constexpr int64_t kCalmSteps = 8;
 
 // Takes the cost of timing off the intervals of a ledger.
 void correct(PhaseLedger* ledger, double interval_seconds) {
@@ -38,15 +40,13 @@ PhaseLedger median_ledger(const std::vector<PhaseLedger>& ledgers) {
 
 }  // namespace
 
-CellTimer::CellTimer(const Weights& weights, Ops& ops, const Method& method, TimingOptions options,
-                     IntervalCost& cost)
+CellTimer::CellTimer(const Weights& weights, Ops& ops, const Method& method, TimingOptions options)
     : weights_(weights),
       ops_(ops),
       options_(options),
       policy_(make_policy(method)),
       geometry_(cache_geometry(weights.config)),
-      plan_(policy_->decode_plan(geometry_)),
-      cost_(cost) {
+      plan_(policy_->decode_plan(geometry_)) {
   options_.steps = (options_.steps + round() - 1) / round() * round();
   options_.stride = std::clamp<int>(options_.stride, 1, static_cast<int>(weights.config.layers));
 }
@@ -59,13 +59,23 @@ int64_t CellTimer::steps_at(int offset) const {
                     : (options_.traced_steps + round() - 1) / round() * round();
 }
 
+int64_t CellTimer::calm_steps() const {
+  return round() > kCalmSteps ? kCalmSteps : (kCalmSteps + round() - 1) / round() * round();
+}
+
+int64_t CellTimer::longest_calm() const {
+  return round() > kCalmSteps ? 2 * calm_steps() + 1 : calm_steps();
+}
+
 CacheBytes CellTimer::cache_bytes(int64_t tokens) const {
   return all_layers(policy_->bytes_per_layer(geometry_, tokens), geometry_.layers);
 }
 
 int64_t CellTimer::longest(int64_t context) const {
-  int64_t steps = 2 * (options_.warm_steps + options_.steps) + 1;
-  for (int offset = 0; offset < options_.stride; ++offset) steps += 1 + steps_at(offset);
+  int64_t steps = 2 * (options_.warm_steps + options_.steps) + 1 + 2 * longest_calm();
+  for (int offset = 0; offset < options_.stride; ++offset) {
+    steps += 1 + longest_calm() + steps_at(offset);
+  }
   return context + steps + 1;
 }
 
@@ -175,7 +185,7 @@ Observation CellTimer::time_prefill(int64_t batch, int64_t context, bool traced_
     return timed(ops_, [&] { last.tokens = prefill(forward, last.states, texts); });
   };
   Observation result;
-  result.interval_seconds = cost_.prefill();
+  result.interval_seconds = ops_.empty_interval_seconds();
   std::vector<double> totals, traced, without;
   std::vector<PhaseLedger> ledgers;
   const auto trace = [&] {
@@ -239,54 +249,80 @@ PhaseLedger CellTimer::declared_work(DecodeBatch* batch) const {
   return ledger;
 }
 
-double CellTimer::trace_steps(DecodeBatch* batch, int offset, double interval,
-                              PhaseLedger* ledger) const {
+double CellTimer::calm_step(DecodeBatch* batch, int64_t first_position) const {
+  const int64_t steps = calm_steps();
+  if (round() > kCalmSteps) {
+    // Past the next eviction, if it would fall into the steps.
+    int64_t position = first_position + batch->steps();
+    while (plan_.evict_end(position + steps - 1) > plan_.evict_begin(position)) {
+      batch->step();
+      ++position;
+    }
+  }
+  return timed(ops_,
+               [&] {
+                 for (int64_t i = 0; i < steps; ++i) batch->step();
+               }) /
+         static_cast<double>(steps);
+}
+
+void CellTimer::trace_steps(DecodeBatch* batch, int64_t first_position, int offset,
+                            Traced* traced) const {
   ops_.trace({.times = true, .stride = options_.stride, .offset = offset});
   batch->record();
   batch->step();  // the first replay of a recording also loads it
+  traced->timed += calm_step(batch, first_position);
   ops_.take_ledger();
   const int64_t steps = steps_at(offset);
-  double seconds = 0;
   for (int64_t i = 0; i < steps; ++i) {
-    seconds += timed(ops_, [&] { batch->step(); }) / static_cast<double>(steps);
-    PhaseLedger step = ops_.take_ledger();
-    correct(&step, interval);
+    batch->step();
+    const PhaseLedger step = ops_.take_ledger();
     for (size_t p = 0; p < kPhases; ++p) {
-      (*ledger)[p].seconds += step[p].seconds / static_cast<double>(steps);
-      if (i == 0) (*ledger)[p].intervals += step[p].intervals;
+      traced->ledger[p].seconds += step[p].seconds / static_cast<double>(steps);
+      if (i > 0) continue;
+      traced->ledger[p].intervals += step[p].intervals;
+      traced->intervals += step[p].intervals;
     }
   }
   ops_.trace({});
-  return seconds;
+}
+
+void CellTimer::set_ledger(const Traced& traced, Observation* result) const {
+  result->traced_seconds = traced.timed / options_.stride;
+  // On a GPU an interval costs its events, and that kernels on both sides of them no longer
+  // overlap. How much that is depends on the kernels, so it is taken from the step itself.
+  if (ops_.device() != Device::cpu && traced.intervals > 0) {
+    result->interval_seconds = std::max(0.0, (traced.timed - options_.stride * traced.plain) /
+                                                 static_cast<double>(traced.intervals));
+  }
+  result->ledger = traced.ledger;
+  correct(&*result->ledger, result->interval_seconds);
 }
 
 Observation CellTimer::time_decode(PrefilledBatch* prefilled) const {
   const int64_t first = prefilled->states.front().length;
   Observation result;
   result.steps = options_.steps;
-  result.interval_seconds = cost_.step(std::ssize(prefilled->states));
   {
     const auto batch = decode_batch(prefilled, longest(first) - first, {});
     // Half of the layers are traced before the timing and half after it: caches that grow weigh the
     // same in both.
-    PhaseLedger ledger = declared_work(batch.get());
-    double traced = 0;
+    Traced traced;
+    traced.ledger = declared_work(batch.get());
     const int half = options_.stride / 2;
-    for (int offset = 0; offset < half; ++offset) {
-      traced += trace_steps(batch.get(), offset, result.interval_seconds, &ledger);
-    }
-    const int64_t begin = first + batch->steps() + options_.warm_steps;
+    for (int offset = 0; offset < half; ++offset) trace_steps(batch.get(), first, offset, &traced);
     result.seconds = time_steps(batch.get(), options_.steps);
-    const int64_t end = begin + options_.steps;
+    const int64_t end = first + batch->steps(), begin = end - options_.steps;
     result.evicted_tokens =
         static_cast<double>(prefilled->states.size()) *
         static_cast<double>(plan_.evict_end(end - 1) - plan_.evict_begin(begin)) /
         static_cast<double>(options_.steps);
+    const double before = calm_step(batch.get(), first);
+    traced.plain = 0.5 * (before + calm_step(batch.get(), first));
     for (int offset = half; offset < options_.stride; ++offset) {
-      traced += trace_steps(batch.get(), offset, result.interval_seconds, &ledger);
+      trace_steps(batch.get(), first, offset, &traced);
     }
-    result.ledger = ledger;
-    result.traced_seconds = traced / options_.stride;
+    set_ledger(traced, &result);
     prefilled->tokens = batch->newest();
     batch->finish();
   }

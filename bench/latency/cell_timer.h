@@ -1,6 +1,5 @@
 #pragma once
 
-#include "bench/latency/interval_cost.h"
 #include "kernels/phase.h"
 #include "model/cache/policy.h"
 #include "model/decode_batch.h"
@@ -31,7 +30,7 @@ struct Observation {
   double seconds = 0;
   std::optional<double> traced_seconds, without_bank_seconds;
   std::optional<PhaseLedger> ledger;  // what timing itself costs is taken off
-  double interval_seconds = 0;        // taken off every interval of the ledger
+  double interval_seconds = 0;        // cost of timing, taken off every interval of the ledger
   int64_t steps = 0;                  // of decode
   double evicted_tokens = 0;          // in the pass or in a mean step, all sequences
 };
@@ -46,8 +45,7 @@ struct PrefilledBatch {
 // outlive it. Prompts are random tokens: times depend on their number, not on what they say.
 class CellTimer {
  public:
-  CellTimer(const Weights& weights, Ops& ops, const Method& method, TimingOptions options,
-            IntervalCost& cost);
+  CellTimer(const Weights& weights, Ops& ops, const Method& method, TimingOptions options);
 
   // Caches of one sequence that was provisioned for `tokens` tokens, by formula.
   CacheBytes cache_bytes(int64_t tokens) const;
@@ -83,8 +81,21 @@ class CellTimer {
   std::vector<int32_t> prefill(Forward& forward, std::span<SequenceState> states,
                                const std::vector<std::vector<int32_t>>& prompts) const;
   std::vector<std::vector<int32_t>> prompts(int64_t batch, int64_t context) const;
-  // Adds the layers of one offset to `ledger`; returns the seconds of a mean step.
-  double trace_steps(DecodeBatch* batch, int offset, double interval, PhaseLedger* ledger) const;
+  // What timing does to a step.
+  struct Traced {
+    PhaseLedger ledger{};   // of all layers; work as declared, what timing costs still in it
+    double plain = 0;       // seconds of a step without timing
+    double timed = 0;       // of a step with the layers of one offset timed, summed over offsets
+    int64_t intervals = 0;  // of all offsets
+  };
+  // `first_position`: where the batch began.
+  void trace_steps(DecodeBatch* batch, int64_t first_position, int offset, Traced* traced) const;
+  void set_ledger(const Traced& traced, Observation* result) const;
+  // Seconds of a mean step out of `calm_steps()` ones in which nothing, or as much as in any
+  // others, is evicted.
+  double calm_step(DecodeBatch* batch, int64_t first_position) const;
+  int64_t calm_steps() const;
+  int64_t longest_calm() const;  // steps that calm_step() makes at most
   PhaseLedger declared_work(DecodeBatch* batch) const;
   int64_t round() const;  // steps until evictions repeat
   int64_t steps_at(int offset) const;
@@ -95,7 +106,6 @@ class CellTimer {
   std::unique_ptr<Policy> policy_;
   CacheGeometry geometry_;
   DecodePlan plan_;
-  IntervalCost& cost_;
 };
 
 }  // namespace kvg

@@ -74,14 +74,22 @@ Weights* BenchTest::weights_ = nullptr;
 TEST(ScheduleTest, CheapStagesAreServedBeforeLongOnes) {
   // 5 repeats: the short one still needs 4 x 1 s before the long one may take 10 s.
   std::vector<PlannedStage> stages = {{1, 1, false}, {10, 0, false}};
-  EXPECT_TRUE(affordable(stages, 1, 5, 14));
-  EXPECT_FALSE(affordable(stages, 1, 5, 13.9));
-  EXPECT_TRUE(affordable(stages, 0, 5, 1)) << "the long one reserves nothing";
-  EXPECT_FALSE(affordable(stages, 0, 5, 0.9));
+  EXPECT_TRUE(affordable(stages, 1, 5, 14, 0));
+  EXPECT_FALSE(affordable(stages, 1, 5, 13.9, 0));
+  EXPECT_TRUE(affordable(stages, 0, 5, 1, 0)) << "the long one reserves nothing";
+  EXPECT_FALSE(affordable(stages, 0, 5, 0.9, 0));
+  // First repeats have seconds of their own, after the first repeats of cheaper stages.
+  EXPECT_TRUE(affordable(stages, 1, 5, 13, 10));
+  EXPECT_FALSE(affordable(stages, 1, 5, 13, 9.9));
+  stages[0].done = 0;
+  EXPECT_FALSE(affordable(stages, 1, 5, 13, 10));
+  EXPECT_TRUE(affordable(stages, 1, 5, 13, 11));
+  stages[1].done = 1;
+  EXPECT_FALSE(affordable(stages, 1, 5, 13, 100)) << "the second repeat of a long one waits";
   stages[0].over = true;
-  EXPECT_TRUE(affordable(stages, 1, 5, 10));
+  EXPECT_TRUE(affordable(stages, 1, 5, 10, 0));
   stages[0] = {1, 7, false};
-  EXPECT_TRUE(affordable(stages, 1, 5, 10)) << "more repeats than asked for reserve nothing";
+  EXPECT_TRUE(affordable(stages, 1, 5, 10, 0)) << "more repeats than asked for reserve nothing";
 }
 
 TEST(CommonTest, ShuffledOrdersArePermutationsOfTheirOwn) {
@@ -124,10 +132,9 @@ TEST_F(BenchTest, SlicesHaveTheirOwnHashAndFewerLayers) {
 }
 
 TEST_F(BenchTest, TimesEveryPhaseOfBothStages) {
-  IntervalCost cost(*weights_, *ops_);
   TimingOptions options = request("latency").timing;
   options.stride = 2;
-  const CellTimer timer(*weights_, *ops_, Method::parse(kLandmark), options, cost);
+  const CellTimer timer(*weights_, *ops_, Method::parse(kLandmark), options);
   PrefilledBatch batch;
   const Observation prefill = timer.time_prefill(3, 40, true, &batch);
   ASSERT_EQ(batch.states.size(), 3u);
@@ -154,8 +161,7 @@ TEST_F(BenchTest, TimesEveryPhaseOfBothStages) {
 }
 
 TEST_F(BenchTest, ReplicasAreIndependentCopies) {
-  IntervalCost cost(*weights_, *ops_);
-  const CellTimer timer(*weights_, *ops_, Method::parse("full"), request("latency").timing, cost);
+  const CellTimer timer(*weights_, *ops_, Method::parse("full"), request("latency").timing);
   PrefilledBatch batch = timer.prefill_one(24);
   timer.replicate(4, &batch);
   ASSERT_EQ(batch.states.size(), 4u);
@@ -192,8 +198,7 @@ TEST_F(BenchTest, ALatencyRunLeavesARecordThatTheReportReads) {
 
 TEST_F(BenchTest, CellsThatDoNotFitAreLinesWithTheirBytes) {
   // Two full sequences of 1024 tokens would fit; 3 do not.
-  IntervalCost cost(*weights_, *ops_);
-  const CellTimer timer(*weights_, *ops_, Method::parse("full"), request("latency").timing, cost);
+  const CellTimer timer(*weights_, *ops_, Method::parse("full"), request("latency").timing);
   const auto one = static_cast<uint64_t>(timer.cache_bytes(timer.longest(1024)).total());
   LatencyOptions options = latency("tight");
   options.request.methods = {"full"};

@@ -13,6 +13,12 @@ namespace kvg {
 namespace {
 
 constexpr int64_t kBriefTokens = 512;
+constexpr const char* kCalibration =
+    "cost of a timed interval: in prefill, what an empty one takes in a recorded step; in decode, "
+    "what "
+    "timing adds to the step itself, (mean step with intervals timed - mean step without) / "
+    "intervals, "
+    "8 steps each";
 // A decode step takes about this many times as long as its bytes do; a guess for the time limit,
 // until one was measured.
 constexpr double kStepFactor = 2;
@@ -53,15 +59,15 @@ class LatencyRun {
       : weights_(weights),
         ops_(ops),
         options_(options),
-        cost_(weights, ops),
         record_(options.root, options.folder, options.request, options.command, options.threads) {
     plan();
   }
 
   BenchOutcome run() {
     describe_machine(weights_, ops_, options_.request.timing.seed, &monitor_, &record_.machine);
-    record_.machine.calibration = ops_.device() == Device::cpu ? "" : IntervalCost::method();
+    record_.machine.calibration = ops_.device() == Device::cpu ? "" : kCalibration;
     record_.write("running");
+    check_sizes();
     if (options_.warm_up) predict();
     Progress progress("latency", std::ssize(cells_) * options_.request.repeats);
     for (int64_t round = 0; round < options_.request.repeats; ++round) {
@@ -117,7 +123,7 @@ class LatencyRun {
     const int64_t longest = *std::max_element(request.contexts.begin(), request.contexts.end());
     for (const std::string& name : request.methods) {
       try {
-        const CellTimer timer(weights_, ops_, Method::parse(name), request.timing, cost_);
+        const CellTimer timer(weights_, ops_, Method::parse(name), request.timing);
         timer.warm_up(1, longest);
         const auto tokens = static_cast<double>(std::min(longest, request.timing.chunk));
         const double rate = timer.warm_up(1, longest) / tokens;
@@ -147,12 +153,23 @@ class LatencyRun {
 
   PlannedStage& planned(const Stage& stage) { return schedule_[stage.planned]; }
 
+  // Cells that can never fit are known before any is run.
+  void check_sizes() {
+    for (Cell& cell : cells_) {
+      try {
+        fits(&cell, CellTimer(weights_, ops_, cell.method, options_.request.timing), 0);
+      } catch (const std::exception&) {
+        // Its visit will say what is wrong.
+      }
+    }
+  }
+
   bool due(const std::optional<Stage>& stage) {
     if (!stage || planned(*stage).over) return false;
     const double limit = options_.request.time_limit;
     const double elapsed = std::chrono::duration<double>(Clock::now() - begin_).count();
-    return limit <= 0 ||
-           affordable(schedule_, stage->planned, options_.request.repeats, limit - elapsed);
+    return limit <= 0 || affordable(schedule_, stage->planned, options_.request.repeats,
+                                    limit - elapsed, 0.5 * limit - elapsed);
   }
 
   void visit(Cell* cell, int64_t round) {
@@ -160,7 +177,7 @@ class LatencyRun {
     if (!prefill && !decode) return;
     Stage* stage = prefill ? &*cell->prefill : &*cell->decode;
     try {
-      const CellTimer timer(weights_, ops_, cell->method, options_.request.timing, cost_);
+      const CellTimer timer(weights_, ops_, cell->method, options_.request.timing);
       if (fits(cell, timer, round)) measure(cell, timer, round, prefill, decode, &stage);
     } catch (const std::exception& error) {
       planned(*stage).over = true;
@@ -285,7 +302,6 @@ class LatencyRun {
   const Weights& weights_;
   Ops& ops_;
   const LatencyOptions& options_;
-  IntervalCost cost_;
   GpuMonitor monitor_;
   BenchRecord record_;
   std::vector<Cell> cells_;
