@@ -35,11 +35,4 @@ if [[ ! -s $report ]]; then
   tail -n 5 "$record/log" >&2
   stop "ncu left no report; found no kernel of phase $phase, or the lines above say why"
 fi
-"$ncu" --import "$report" --page details 2>/dev/null | awk '
-  /Context [0-9]+, Stream/ { kernel = $0; sub(/^ +/, "", kernel); sub(/, Context .*/, "", kernel) }
-  $1 == "Duration" { time = $3 " " $2 }
-  $1 == "Memory" && $2 == "Throughput" && $3 == "%" { memory = $4 }
-  $1 == "Compute" && $3 == "Throughput" {
-    printf "%12s  memory %5.1f %%  compute %5.1f %%  %s\n", time, memory, $5, kernel
-  }' || true
 echo "report $report"
