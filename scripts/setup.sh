@@ -8,6 +8,7 @@ packages=(
   libfmt-dev libyaml-cpp-dev nlohmann-json3-dev libcli11-dev   # formatting, suites, records, flags
   libssl-dev libsentencepiece-dev libopenblas-dev              # SHA-256, tokenizers, matrix products
   libgtest-dev libgmock-dev                                    # tests
+  libbenchmark-dev                                             # kernel_bench, where there is CUDA
 )
 # The format check and reports seen by eye are for contributors: `setup.sh --developer`.
 if [[ "${1:-}" == "--developer" ]]; then
