@@ -26,7 +26,7 @@ expect() {
 
 cat >kernels.cu <<'CUDA'
 // Forty values alive at once.
-__device__ void mix(float* data) {
+__device__ INLINE void mix(float* data) {
   float x[40];
 #pragma unroll
   for (int i = 0; i < 40; ++i) x[i] = data[i * 32 + threadIdx.x];
@@ -40,17 +40,21 @@ __global__ void crowded_kernel(float* data) { mix(data); }
 CUDA
 
 compile() { "$here/ptxas_report.sh" $ccache "$nvcc" -arch=sm_80 -Xptxas=-v "$@"; }
-compile -c kernels.cu -o calm.cu.o
+compile -DINLINE=__forceinline__ -c kernels.cu -o calm.cu.o
 expect pass calm_kernel calm.cu.o.ptxas
 grep -q 'sm_80.*gated.*calm_kernel' table.txt || stop "the table lacks calm_kernel: $(cat table.txt)"
 
 # Twice: the second time from the cache, where there is one.
 for _ in 1 2; do
-  compile -DSPILL -maxrregcount=24 -c kernels.cu -o crowded.cu.o 2>/dev/null
+  compile -DSPILL -DINLINE=__forceinline__ -maxrregcount=24 -c kernels.cu -o crowded.cu.o 2>/dev/null
   expect "crowded_kernel" "calm_kernel crowded_kernel" crowded.cu.o.ptxas
   grep -q "spills registers: [1-9]" said.txt || stop "no bytes in: $(cat said.txt)"
 done
 expect pass calm_kernel crowded.cu.o.ptxas  # not named, not gated
+# The same in a function that the kernel calls.
+compile -DSPILL -DINLINE=__noinline__ -maxrregcount=24 -c kernels.cu -o calling.cu.o
+expect "mix" "calm_kernel crowded_kernel" calling.cu.o.ptxas
+expect pass calm_kernel calling.cu.o.ptxas
 
 # Warnings count whoever they are about, on whichever kind of line.
 for code in C7508 C7510 C7517; do
