@@ -7,6 +7,7 @@
 #include "cli/stop.h"
 #include "datasets/text.h"
 #include "model/agreement.h"
+#include "model/cache/policy.h"
 #include "model/gates.h"
 #include "model/method.h"
 
@@ -20,7 +21,7 @@ namespace {
 struct Options {
   ModelOptions model;
   std::string methods;
-  int64_t tokens = 192;
+  int64_t tokens = 0;
   double tolerance = 0;
   std::string against;
   int64_t prompts = 100;
@@ -31,8 +32,15 @@ constexpr double kLargestMeanKl = 1e-3;  // nats
 constexpr double kRoundings = 3;
 constexpr int64_t kNewTokens = 32;
 
+// Every retention at its default size, and a codec.
+std::vector<std::string> full_size_methods() {
+  std::vector<std::string> methods;
+  for (const PolicyEntry& policy : policy_table()) methods.push_back(policy.name);
+  methods.push_back("landmark+bank:eden(bits=4)");
+  return methods;
+}
+
 std::vector<std::string> methods_of(const std::string& text) {
-  if (text.empty()) return gate_methods();
   std::vector<std::string> methods;
   for (const Method& method : parse_methods(text)) methods.push_back(method.canonical());
   return methods;
@@ -49,7 +57,7 @@ std::vector<int32_t> random_tokens(const ModelConfig& config, int64_t n, uint64_
 
 int run_all_gates(const LoadedModel& model, const Options& options) {
   GateOptions gates;
-  gates.methods = methods_of(options.methods);
+  gates.methods = options.methods.empty() ? gate_methods() : methods_of(options.methods);
   gates.tolerance =
       options.tolerance > 0 ? options.tolerance : gate_tolerance(model.ops->activation());
   int failed = 0;
@@ -127,7 +135,8 @@ int run_against(const LoadedModel& model, const Options& options) {
   const bool rounds =
       model.ops->activation() == DType::bf16 && judge.ops->activation() == DType::f32;
   int failed = 0;
-  for (const std::string& method : methods_of(options.methods)) {
+  for (const std::string& method :
+       methods_of(options.methods.empty() ? join(full_size_methods(), ",") : options.methods)) {
     // Beside the set itself, what rounding to bf16 alone does to the judge.
     std::vector<ModelOnOps> actual = {{&model.weights, model.ops.get()}};
     if (rounds) actual.push_back({&judge.weights, &rounded});
@@ -146,7 +155,8 @@ int run_against(const LoadedModel& model, const Options& options) {
   return failed == 0 ? 0 : 1;
 }
 
-int run(const Options& options) {
+int run(Options options) {
+  if (options.tokens == 0) options.tokens = options.against.empty() ? 192 : 768;
   const LoadedModel model = load_model(options.model);
   std::printf("model %s, operations %s, %lld tokens\n", model.weights.config.name.c_str(),
               std::string(model.ops->name()).c_str(), static_cast<long long>(options.tokens));
@@ -160,10 +170,11 @@ void add_selftest(CLI::App& app, int& exit_code) {
   CLI::App& command =
       *app.add_subcommand("selftest", "Prove on a model that no method is crippled");
   add_model_options(command, options->model);
-  option(command, "--methods", options->methods, "list; default: every retention, small budgets");
+  option(command, "--methods", options->methods,
+         "list; default: every retention, small, or with --against of its default size");
   option(command, "--tokens", options->tokens,
-         "length of the random text, or of the longest prompt")
-      ->check(CLI::Range(int64_t{64}, int64_t{1} << 20));
+         "length of the random text (0: 192) or of the longest prompt (0: 768)")
+      ->check(CLI::Range(int64_t{64}, int64_t{1} << 20) | CLI::IsMember({"0"}));
   option(command, "--tolerance", options->tolerance,
          "largest relative error; 0: 1e-9 in double, 1e-4 in fp32, 1e-1 in bf16");
   option(command, "--against", options->against,
