@@ -11,7 +11,7 @@ struct Shape {
   int64_t rows, width;
 };
 // Odd row counts; a width below, at and above what one pass of a block covers.
-constexpr Shape kShapes[] = {{1, 8}, {3, 256}, {127, 2048}, {129, 4096}, {5, 14336}};
+constexpr Shape kShapes[] = {{1, 8}, {3, 256}, {127, 2048}, {129, 4096}, {5, 14336}, {2, 16384}};
 
 double tolerance(DType dtype) { return dtype == DType::bf16 ? 1e-2 : 1e-5; }
 
@@ -69,6 +69,8 @@ TEST_P(FusedTest, SwigluMatchesTheReference) {
 
 TEST_F(GpuTest, RefusesShapesTheyCannotServe) {
   EXPECT_EQ(launch(RmsNormLaunch{nullptr, nullptr, nullptr, nullptr, 1, 12}, nullptr),
+            cudaErrorInvalidValue);
+  EXPECT_EQ(launch(RmsNormLaunch{nullptr, nullptr, nullptr, nullptr, 1, 16392}, nullptr),
             cudaErrorInvalidValue);
   EXPECT_EQ(launch(SwigluLaunch{nullptr, nullptr, 1, 0}, nullptr), cudaErrorInvalidValue);
   EXPECT_EQ(launch(SwigluLaunch{nullptr, nullptr, 1, 8, DType::f16}, nullptr),

@@ -61,6 +61,10 @@ void embed(CudaContext& context, const EmbedParams& p) {
 
 void rms_norm(CudaContext& context, const RmsNormParams& p) {
   require_eights("hidden", p.x.size(1));
+  if (p.x.size(1) > kRmsNormMaxHidden) {
+    throw Error("CUDA operations", "hidden", std::to_string(p.x.size(1)),
+                "at most " + std::to_string(kRmsNormMaxHidden));
+  }
   RmsNormLaunch norm;
   norm.x = device_bf16(p.x);
   norm.delta = device_bf16(p.delta);

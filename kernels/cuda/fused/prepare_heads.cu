@@ -11,7 +11,8 @@ namespace kvg::cuda {
 namespace {
 
 constexpr int kThreads = 128;
-constexpr int kPairs = 8;  // a thread: two loads of 16 bytes
+constexpr int kBlocks = 6;  // of a multiprocessor
+constexpr int kPairs = 8;   // a thread: two loads of 16 bytes
 
 // Cosines and sines of one angle for every pair of a vector.
 struct Turn {
@@ -23,17 +24,23 @@ __device__ double round_bf16(double value) {
   return static_cast<double>(__bfloat162float(__float2bfloat16_rn(static_cast<float>(value))));
 }
 
+// The turn of one pair at a position, reduced to one revolution in double. The published table is
+// rounded to bf16 at every step, so what is rounded must be right to far more digits than fp32 has.
 __device__ void fill_turn(const PrepareHeadsLaunch& p, int64_t position, int pair, Turn& turn) {
   constexpr double kInversePi = 0.31830988618379067154;
-  double sin = 0;
-  double cos = 0;
-  auto at = static_cast<double>(position);
-  if (p.bf16_angles) at = round_bf16(at);
-  double angle = at * p.frequencies.of_pair[pair];
-  if (p.bf16_angles) angle = round_bf16(angle);
-  sincospi(angle * kInversePi, &sin, &cos);
-  turn.cos[pair] = static_cast<float>(p.bf16_angles ? round_bf16(cos) : cos);
-  turn.sin[pair] = static_cast<float>(p.bf16_angles ? round_bf16(sin) : sin);
+  if (p.bf16_angles) {
+    double sin = 0;
+    double cos = 0;
+    const double at = round_bf16(static_cast<double>(position));
+    sincospi(round_bf16(at * p.frequencies.of_pair[pair]) * kInversePi, &sin, &cos);
+    turn.cos[pair] = static_cast<float>(round_bf16(cos));
+    turn.sin[pair] = static_cast<float>(round_bf16(sin));
+  } else {
+    const double angle = static_cast<double>(position) * p.frequencies.of_pair[pair];
+    const double halves = angle * kInversePi;
+    sincospif(static_cast<float>(halves - 2 * rint(0.5 * halves)), turn.sin + pair,
+              turn.cos + pair);
+  }
 }
 
 // Eight pairs of a vector: elements [at, at + 8) and [other, other + 8).
@@ -142,33 +149,33 @@ __device__ void store_gates(const PrepareHeadsLaunch& p, int64_t row) {
 
 // Block (x, y): pieces [128 x, 128 x + 128) of row y, a piece being eight pairs of one of its
 // vectors (queries, keys, values). The angles of a row are computed once a block.
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, kBlocks)
     prepare_heads_kernel(const __grid_constant__ PrepareHeadsLaunch p) {
   __shared__ Turn own, bank, distance;
   allow_next_launch();  // attention, which fetches the cache meanwhile
   const int64_t row = blockIdx.y + static_cast<int64_t>(blockIdx.z) * gridDim.y;
   if (row >= p.rows) return;
+  const int pieces = p.head_dim / (2 * kPairs);
+  const int index = static_cast<int>(blockIdx.x) * kThreads + static_cast<int>(threadIdx.x);
+  const int vector = index / pieces;
+  const bool active = vector < p.heads + 2 * p.kv_heads;
+  const Place at = place(p, index % pieces);
+  Pairs x{};
+  if (active) x = load(p, row, vector, at);  // under way while the angles are computed
+
   const int pairs = p.head_dim / 2;
   const int64_t position = p.positions[row];
   const int64_t bank_position = p.bank_positions != nullptr ? p.bank_positions[row] : position;
   const int set = static_cast<int>(threadIdx.x) / pairs;
   const int pair = static_cast<int>(threadIdx.x) % pairs;
   if (set == 0) fill_turn(p, position, pair, own);
-  if (p.bank_positions != nullptr) {
-    if (set == 1) {
-      fill_turn(p, bank_position, pair, bank);
-      fill_turn(p, position - bank_position, pair, distance);
-    }
+  if (p.bank_positions != nullptr && set == 1) {
+    fill_turn(p, bank_position, pair, bank);
+    fill_turn(p, position - bank_position, pair, distance);
   }
   __syncthreads();
   if (blockIdx.x == 0) store_gates(p, row);
-
-  const int pieces = p.head_dim / (2 * kPairs);
-  const int index = static_cast<int>(blockIdx.x) * kThreads + static_cast<int>(threadIdx.x);
-  const int vector = index / pieces;
-  if (vector >= p.heads + 2 * p.kv_heads) return;
-  const Place at = place(p, index % pieces);
-  const Pairs x = load(p, row, vector, at);
+  if (!active) return;
   if (vector >= p.heads + p.kv_heads) {
     store(p.v, row * p.kv_heads + vector - p.heads - p.kv_heads, p, at, x);
   } else if (vector >= p.heads) {

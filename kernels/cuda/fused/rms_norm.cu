@@ -7,7 +7,7 @@ namespace kvg::cuda {
 
 namespace {
 
-constexpr int kThreads = 256;
+constexpr int kThreads = 512;
 
 // Sum over the block, the same in every thread; in a fixed order, so bitwise repeatable.
 __device__ float block_sum(float value) {
@@ -24,45 +24,63 @@ __device__ float block_sum(float value) {
   return sum;
 }
 
-// One block a row. The second pass reads the row again from the first-level cache.
-template <typename T>
+// One block a row, which stays in registers: kEights times eight elements a thread.
+template <typename T, int kEights>
 __global__ void __launch_bounds__(kThreads)
     rms_norm_kernel(T* x, const T* delta, const T* weight, T* out, int64_t hidden, float eps) {
-  T* row = x + blockIdx.x * hidden;
+  const int64_t row = blockIdx.x * hidden;
+  Eight value[kEights] = {};
+  Eight gain[kEights] = {};  // under way while the row is added up
   float squares = 0;
-  for (int64_t i = threadIdx.x * 8; i < hidden; i += kThreads * 8) {
-    Eight value = load_eight(row + i);
-    if (delta != nullptr) {
-      const Eight added = load_eight(delta + blockIdx.x * hidden + i);
 #pragma unroll
-      for (int j = 0; j < 8; ++j) value.v[j] += added.v[j];
-      value = store_eight(row + i, value);
+  for (int k = 0; k < kEights; ++k) {
+    const int64_t i = (k * kThreads + static_cast<int>(threadIdx.x)) * 8;
+    if (i >= hidden) break;
+    value[k] = load_eight(x + row + i);
+    gain[k] = load_eight(weight + i);
+    if (delta != nullptr) {
+      const Eight added = load_eight(delta + row + i);
+#pragma unroll
+      for (int j = 0; j < 8; ++j) value[k].v[j] += added.v[j];
+      value[k] = store_eight(x + row + i, value[k]);
     }
 #pragma unroll
-    for (int j = 0; j < 8; ++j) squares += value.v[j] * value.v[j];
+    for (int j = 0; j < 8; ++j) squares += value[k].v[j] * value[k].v[j];
   }
   const float scale = rsqrtf(block_sum(squares) / static_cast<float>(hidden) + eps);
-  for (int64_t i = threadIdx.x * 8; i < hidden; i += kThreads * 8) {
-    Eight value = load_eight(row + i);
-    const Eight w = load_eight(weight + i);
 #pragma unroll
-    for (int j = 0; j < 8; ++j) value.v[j] *= scale * w.v[j];
-    store_eight(out + blockIdx.x * hidden + i, value);
+  for (int k = 0; k < kEights; ++k) {
+    const int64_t i = (k * kThreads + static_cast<int>(threadIdx.x)) * 8;
+    if (i >= hidden) break;
+#pragma unroll
+    for (int j = 0; j < 8; ++j) value[k].v[j] *= scale * gain[k].v[j];
+    store_eight(out + row + i, value[k]);
   }
 }
 
-template <typename T>
-cudaError_t launch_as(const RmsNormLaunch& p, cudaStream_t stream) {
-  rms_norm_kernel<T><<<static_cast<unsigned>(p.rows), kThreads, 0, stream>>>(
+template <typename T, int kEights>
+cudaError_t launch_eights(const RmsNormLaunch& p, cudaStream_t stream) {
+  rms_norm_kernel<T, kEights><<<static_cast<unsigned>(p.rows), kThreads, 0, stream>>>(
       static_cast<T*>(p.x), static_cast<const T*>(p.delta), static_cast<const T*>(p.weight),
       static_cast<T*>(p.out), p.hidden, p.eps);
   return cudaGetLastError();
 }
 
+template <typename T>
+cudaError_t launch_as(const RmsNormLaunch& p, cudaStream_t stream) {
+  constexpr int64_t kOnce = kThreads * 8;
+  if (p.hidden <= kOnce) return launch_eights<T, 1>(p, stream);
+  if (p.hidden <= 2 * kOnce) return launch_eights<T, 2>(p, stream);
+  return launch_eights<T, 4>(p, stream);
+}
+
+static_assert(4 * kThreads * 8 == kRmsNormMaxHidden);
+
 }  // namespace
 
 cudaError_t launch(const RmsNormLaunch& p, cudaStream_t stream) {
-  if (p.rows < 0 || p.rows > 0x7fffffff || p.hidden <= 0 || p.hidden % 8 != 0) {
+  if (p.rows < 0 || p.rows > 0x7fffffff || p.hidden <= 0 || p.hidden % 8 != 0 ||
+      p.hidden > kRmsNormMaxHidden) {
     return cudaErrorInvalidValue;
   }
   if (p.rows == 0) return cudaSuccess;

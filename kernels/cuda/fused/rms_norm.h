@@ -8,6 +8,8 @@
 
 namespace kvg::cuda {
 
+inline constexpr int64_t kRmsNormMaxHidden = 16384;
+
 // The residual stream and its norm in one pass over memory (kernels/ops.h, RmsNormParams):
 // x += delta when delta is given, then out = x / sqrt(mean(x^2) + eps) * weight. Sums in fp32; x is
 // rounded to its own type before it is squared, so that the norm is that of what is stored.
@@ -17,7 +19,7 @@ struct RmsNormLaunch {
   const void* weight = nullptr;  // [hidden]
   void* out = nullptr;           // [rows, hidden]
   int64_t rows = 0;
-  int64_t hidden = 0;  // a multiple of 8
+  int64_t hidden = 0;  // a multiple of 8, at most kRmsNormMaxHidden
   float eps = 1e-5f;
   DType dtype = DType::bf16;  // of all tensors: bf16 or f32
 };
