@@ -109,6 +109,14 @@ void check_plan(const DecodePlan& plan) {
   KVG_CHECK(plan.layers > 0 && plan.sequences > 0 && plan.max_tokens > 0, "decode: empty plan");
 }
 
+bool has_codes(const SlotStore& store) {
+  const auto is_code = [](const Codec* codec) {
+    return codec != nullptr &&
+           (codec->spec().kind == CodecKind::eden || codec->spec().kind == CodecKind::fp8);
+  };
+  return is_code(store.k_codec) || is_code(store.v_codec);
+}
+
 int64_t bytes_of_slot(const SlotStore& store) {
   if (store.k_codec == nullptr) return 0;
   return store.k_codec->code_bytes() + store.k_codec->scale_bytes() + store.v_codec->code_bytes() +
@@ -178,6 +186,13 @@ void CudaDecodeState::prepare_attention(CudaContext& context) {
   launch.head_dim = plan().head_dim;
   launch.streams = plan().streams;
   launch.frames = plan().frames();
+  for (int64_t i = 0; i < plan().layers * plan().sequences; ++i) {
+    const DecodeCache& each = cache(i / plan().sequences, i % plan().sequences);
+    for (const SlotStore* store :
+         {&each.recent, &each.sinks, &each.landmark.exact, &each.landmark.summary, &each.random}) {
+      launch.coded = launch.coded || has_codes(*store);
+    }
+  }
   const DecodeCache& first = cache(0, 0);
   memory_->slot_bytes = {bytes_of_slot(first.sinks), bytes_of_slot(first.landmark.exact),
                          bytes_of_slot(first.landmark.summary), bytes_of_slot(first.random),

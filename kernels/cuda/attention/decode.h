@@ -63,6 +63,8 @@ struct DecodeAttentionLaunch {
   float head_norm_eps = 1e-6f;
   float scale = 0;
   void* out = nullptr;  // [sequences, heads, head_dim] bf16
+  // Some store has eden or fp8 codes.
+  bool coded = false;
   // Starts while the launch before it still runs, which must not write the caches (other than
   // through the new token) nor the positions, and must itself have started after all that did.
   bool overlaps = false;

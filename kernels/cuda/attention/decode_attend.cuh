@@ -58,12 +58,13 @@ __device__ inline void softmax_step(float (&logits)[kColumns][4], float (&most)[
 template <int kColumns>
 __device__ inline void weigh(const StepScales& scales, bool k_scaled, float scale, int lane,
                              float (&logits)[kColumns][4]) {
+  const float own_bias = scales.bias();
   const int g = lane / 4;
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
-    const float bias = __shfl_sync(0xffffffffu, scales.bias, g + 8 * half);
+    const float bias = __shfl_sync(0xffffffffu, own_bias, g + 8 * half);
     const float factor =
-        k_scaled ? scale * __shfl_sync(0xffffffffu, scales.scale, g + 8 * half) : scale;
+        k_scaled ? scale * __shfl_sync(0xffffffffu, scales.factor(), g + 8 * half) : scale;
 #pragma unroll
     for (int c = 0; c < kColumns; ++c) {
 #pragma unroll
@@ -85,7 +86,7 @@ __device__ inline void pack_weights(const StepScales& scales, bool v_scaled, int
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     const float factor =
-        v_scaled ? __shfl_sync(0xffffffffu, scales.scale, kStepSlots + g + 8 * half) : 1.0f;
+        v_scaled ? __shfl_sync(0xffffffffu, scales.factor(), kStepSlots + g + 8 * half) : 1.0f;
 #pragma unroll
     for (int c = 0; c < kColumns; ++c) {
       packed[c][half] = movmatrix_trans(
@@ -179,8 +180,9 @@ __device__ inline void multiply_coded_values(uint32_t values, int32_t code_bytes
   }
 }
 
-// One warp's 16 slots: logits^T = K q^T, softmax, out^T += V^T p^T.
-template <int kHeadDim, int kColumns>
+// One warp's 16 slots: logits^T = K q^T, softmax, out^T += V^T p^T. Without kCoded all of them are
+// tiles.
+template <int kHeadDim, int kColumns, bool kCoded>
 __device__ inline void attend(const SlotReader<kHeadDim>& reader, const DecodeVectors& vectors,
                               const StepScales& scales, float scale,
                               const QueryFragments<kHeadDim, kColumns>& q, int lane,
@@ -193,7 +195,7 @@ __device__ inline void attend(const SlotReader<kHeadDim>& reader, const DecodeVe
   const auto coded_keys = [&]<typename Row>(Row) {
     multiply_coded_keys<kHeadDim, kColumns, Row>(vectors.k, k_codec.code_bytes, q, lane, logits);
   };
-  switch (reader.k_form) {
+  switch (kCoded ? reader.k_form : SlotForm::plain) {
     case SlotForm::plain:
     case SlotForm::tile:
       multiply_keys<kHeadDim, kColumns>(vectors.k, q, lane, logits);
@@ -231,7 +233,7 @@ __device__ inline void attend(const SlotReader<kHeadDim>& reader, const DecodeVe
     multiply_coded_values<kHeadDim, kColumns, Row>(vectors.v, v_codec.code_bytes, weights, lane,
                                                    sum);
   };
-  switch (reader.v_form) {
+  switch (kCoded ? reader.v_form : SlotForm::plain) {
     case SlotForm::plain:
     case SlotForm::tile:
       multiply_values<kHeadDim, kColumns>(vectors.v, weights, lane, sum);

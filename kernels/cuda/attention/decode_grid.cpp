@@ -1,4 +1,5 @@
 #include "kernels/cuda/attention/decode.h"
+#include "kernels/cuda/attention/decode_launch.h"
 
 #include <algorithm>
 
@@ -6,8 +7,8 @@ namespace kvg::cuda {
 
 namespace {
 
-// Blocks that a multiprocessor of Hopper holds at once (their shared memory decides).
-constexpr int64_t kResident = 2;
+// Blocks a multiprocessor that have enough under way to fill its share of the bandwidth.
+constexpr int64_t kBusy = 3;
 // With more blocks than fit at once, the last ones to run should be few beside the others ...
 constexpr int64_t kWaves = 4;
 // ... but a block should also read much more than it takes to start and to hand in its sums.
@@ -30,7 +31,7 @@ DecodeGrid decode_grid(const DeviceDecodePlan& plan, const DecodeSlots& slots, i
   const DecodeCounts counts = decode_counts(slots, static_cast<int32_t>(plan.max_tokens - 1));
   int64_t tiles = 0;
   for (const int32_t count : counts.of) tiles += decode_tiles(count);
-  const int64_t at_once = kResident * multiprocessors;
+  const int64_t at_once = kBusy * multiprocessors;
   const int64_t heads = plan.sequences * plan.kv_heads * grid.chunks;
   int64_t splits = std::min(tiles, at_once / heads);
   if (splits < 2) {
@@ -77,6 +78,18 @@ int64_t decode_flops(const DecodeAttentionLaunch& p, int64_t position) {
   int64_t slots = 0;
   for (const int32_t count : counts.of) slots += count;
   return 4 * p.streams * int64_t{p.heads} * p.head_dim * slots;
+}
+
+cudaError_t launch(const DecodeAttentionLaunch& p, cudaStream_t stream) {
+  if (p.sequences <= 0 || p.kv_heads <= 0 || p.heads % p.kv_heads != 0 || p.streams < 1 ||
+      p.streams > 2 || p.grid.splits < decode_group_count(p.slots) ||
+      p.grid.chunks * p.grid.queries < p.heads / p.kv_heads * p.streams ||
+      (p.grid.clustered && p.grid.splits > kMostInCluster)) {
+    return cudaErrorInvalidValue;
+  }
+  if (p.head_dim == 64) return launch_decode_hd64(p, stream);
+  if (p.head_dim == 128) return launch_decode_hd128(p, stream);
+  return cudaErrorInvalidValue;
 }
 
 }  // namespace kvg::cuda

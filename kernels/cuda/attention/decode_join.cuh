@@ -155,8 +155,8 @@ __device__ inline void join(const Source& from, int count, int query, int lane,
       sums[q].weight += weight;
     }
     const int of_round = min(32, count - begin);
-    // Many loads under way at once: with many splits this is the end of every launch.
-#pragma unroll 8
+    // Several loads under way at once: with many splits this is the end of every launch.
+#pragma unroll 4
     for (int i = 0; i < of_round; ++i) {
 #pragma unroll
       for (int q = 0; q < kQueries; ++q) {
@@ -274,7 +274,7 @@ __device__ void finish(const DecodeAttentionLaunch& p, const DecodePlace& at, co
   }
 }
 
-// Blocks of one cluster read each other's sums, and share the heads.
+// Blocks of one cluster, or a single one, read each other's sums and share the heads.
 template <int kHeadDim, int kColumns>
 __device__ inline void finish_in_cluster(const DecodeAttentionLaunch& p, const DecodePlace& at,
                                          const WarpRotation<kHeadDim>& rotation, int warp, int lane,

@@ -20,9 +20,9 @@ namespace kvg::cuda {
 inline constexpr int kDecodeWarps = 4;
 inline constexpr int kStepSlots = 16;  // of one warp; the warps' steps interleave
 
-// Shared memory of a warp: three (head_dim 128) or six (64) steps of plain slots. With it, two
+// Shared memory of a warp: two (head_dim 128) or four (64) steps of plain slots. With it, three
 // blocks of 4 warps fit a multiprocessor of Hopper, and 192 KB are under way.
-inline constexpr int kWarpBytes = 24576;
+inline constexpr int kWarpBytes = 16384;
 template <int kHeadDim>
 inline constexpr int kTileBytes = kStepSlots* kHeadDim * 2;
 
@@ -71,64 +71,91 @@ struct DecodeVectors {
   uint32_t k, v;
 };
 
-// 16 stored vectors of f32 as a tile.
+// Some vectors in registers, of 16 that become a tile: a lane has one chunk of each. A tile may
+// take the place of vectors that are at least as long, for those are read before they are
+// overwritten.
+template <int kHeadDim>
+struct TileChunks {
+  static constexpr int kChunks = kHeadDim / 8;
+  static constexpr int kRows = 32 / kChunks;  // at once
+  static constexpr int kBatch = 2;            // times
+  uint32_t pairs[kBatch][4];
+
+  __device__ static int row(int batch, int i, int lane) {
+    return (batch * kBatch + i) * kRows + lane / kChunks;
+  }
+  __device__ void store(int batch, int lane, __nv_bfloat16* tile) const {
+    __syncwarp();
+#pragma unroll
+    for (int i = 0; i < kBatch; ++i) {
+      store_chunk<kHeadDim>(tile, row(batch, i, lane), lane % kChunks,
+                            make_uint4(pairs[i][0], pairs[i][1], pairs[i][2], pairs[i][3]));
+    }
+  }
+};
+
+// 16 stored vectors of f32 as a tile, which may take their place.
 template <int kHeadDim>
 __device__ inline void decode_f32(uint32_t stored, int lane, __nv_bfloat16* tile) {
-  constexpr int kChunks = kHeadDim / 8;
-  constexpr int kRows = 32 / kChunks;
-#pragma unroll 4
-  for (int i = 0; i < kStepSlots / kRows; ++i) {
-    const int row = i * kRows + lane / kChunks;
-    uint32_t x[8];
-    load_shared<32>(stored + static_cast<uint32_t>(4 * (row * kHeadDim + lane % kChunks * 8)), x);
-    uint32_t pairs[4];
+  using Chunks = TileChunks<kHeadDim>;
+#pragma unroll 1
+  for (int batch = 0; batch < kStepSlots / Chunks::kRows / Chunks::kBatch; ++batch) {
+    Chunks chunks;
 #pragma unroll
-    for (int j = 0; j < 4; ++j) {
-      pairs[j] = pack_bf16(__uint_as_float(x[2 * j]), __uint_as_float(x[2 * j + 1]));
+    for (int i = 0; i < Chunks::kBatch; ++i) {
+      const int at = Chunks::row(batch, i, lane) * kHeadDim + lane % Chunks::kChunks * 8;
+      uint32_t x[8];
+      load_shared<32>(stored + static_cast<uint32_t>(4 * at), x);
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {
+        chunks.pairs[i][j] = pack_bf16(__uint_as_float(x[2 * j]), __uint_as_float(x[2 * j + 1]));
+      }
     }
-    store_chunk<kHeadDim>(tile, row, lane % kChunks,
-                          make_uint4(pairs[0], pairs[1], pairs[2], pairs[3]));
+    chunks.store(batch, lane, tile);
   }
 }
 
-// The same of a band codec, f32 or bf16. A lane has the same eight coordinates of every vector.
+// The same of a band codec, f32 or bf16.
 template <int kHeadDim>
 __device__ inline void decode_band(uint32_t stored, bool f32, int32_t code_bytes,
                                    const int16_t* band, int lane, __nv_bfloat16* tile) {
-  constexpr int kChunks = kHeadDim / 8;
-  constexpr int kRows = 32 / kChunks;
-  const int chunk = lane % kChunks;
-#pragma unroll 2
-  for (int i = 0; i < kStepSlots / kRows; ++i) {
-    const int row = i * kRows + lane / kChunks;
-    const uint32_t from = stored + static_cast<uint32_t>(row * code_bytes);
-    uint32_t x[8];
+  using Chunks = TileChunks<kHeadDim>;
+  const uint4 of_chunk = reinterpret_cast<const uint4*>(band)[lane % Chunks::kChunks];
+  const uint32_t places[4] = {of_chunk.x, of_chunk.y, of_chunk.z, of_chunk.w};
+#pragma unroll 1
+  for (int batch = 0; batch < kStepSlots / Chunks::kRows / Chunks::kBatch; ++batch) {
+    Chunks chunks;
 #pragma unroll
-    for (int j = 0; j < 8; ++j) {
-      const int at = band[8 * chunk + j];
-      uint32_t word[1] = {0};
-      if (at >= 0) {
+    for (int i = 0; i < Chunks::kBatch; ++i) {
+      const uint32_t from =
+          stored + static_cast<uint32_t>(Chunks::row(batch, i, lane) * code_bytes);
+      uint32_t x[8];
+#pragma unroll
+      for (int j = 0; j < 8; ++j) {
+        const int place = static_cast<int16_t>(places[j / 2] >> (16 * (j % 2)));
+        const auto at = static_cast<uint32_t>(max(place, 0));  // also where nothing is stored
+        uint32_t word[1];
         if (f32) {
-          load_shared<4>(from + static_cast<uint32_t>(4 * at), word);
+          load_shared<4>(from + 4 * at, word);
           word[0] = pack_bf16(__uint_as_float(word[0]), 0.0f);
         } else {
-          load_shared<2>(from + static_cast<uint32_t>(2 * at), word);
+          load_shared<2>(from + 2 * at, word);
         }
+        x[j] = place >= 0 ? word[0] : 0;
       }
-      x[j] = word[0];
+#pragma unroll
+      for (int j = 0; j < 4; ++j) chunks.pairs[i][j] = x[2 * j] | x[2 * j + 1] << 16;
     }
-    store_chunk<kHeadDim>(
-        tile, row, chunk,
-        make_uint4(x[0] | x[1] << 16, x[2] | x[3] << 16, x[4] | x[5] << 16, x[6] | x[7] << 16));
+    chunks.store(batch, lane, tile);
   }
 }
 
 // Vectors of `form` tile that have arrived at `stored`, or, where they do not come through the
 // ring, those of `rows` slots from `first` on, as a tile.
 template <int kHeadDim>
-__device__ __noinline__ void decode_vectors(const DeviceSlots& slots, bool value, int32_t kv_head,
-                                            uint32_t stored, const int16_t* band, int32_t first,
-                                            int32_t rows, int lane, void* to) {
+__device__ inline void decode_vectors(const DeviceSlots& slots, bool value, int32_t kv_head,
+                                      uint32_t stored, const int16_t* band, int32_t first,
+                                      int32_t rows, int lane, void* to) {
   const DeviceCodec& codec = value ? slots.v_codec : slots.k_codec;
   auto* tile = static_cast<__nv_bfloat16*>(to);
   const bool in_ring = ring_bytes(codec) > 0;
@@ -145,11 +172,39 @@ __device__ __noinline__ void decode_vectors(const DeviceSlots& slots, bool value
                       lane, 32);
 }
 
-// What a lane knows of a step: lanes 0-15 of the keys of slots 0-15, lanes 16-31 of the values.
+// What a lane knows of a step: lanes 0-15 of the keys of slots 0-15, lanes 16-31 of the values. As
+// it was loaded, so that nothing waits for it before it is used.
 struct StepScales {
-  float scale = 1;         // of the vector
-  float bias = -INFINITY;  // added to the logit, in units of log 2; -infinity: not readable
+  uint16_t scale = 0x3c00;  // fp16, of the vector
+  uint16_t readable = 0;
+  float log_weight = 0;  // added to the logit
+
+  __device__ float factor() const { return __half2float(__ushort_as_half(scale)); }
+  // In units of log 2.
+  __device__ float bias() const {
+    return readable != 0 ? log_weight * 1.44269504088896340736f : -INFINITY;
+  }
 };
+
+// Loads that leave `to` alone unless `wanted`; without branches, so that all are under way at once.
+__device__ inline void load_if(bool wanted, const uint16_t* from, uint16_t& to) {
+  asm volatile("{ .reg .pred p; setp.ne.s32 p, %1, 0; @p ld.global.u16 %0, [%2]; }"
+               : "+h"(to)
+               : "r"(static_cast<int>(wanted)), "l"(from)
+               : "memory");
+}
+__device__ inline void load_if(bool wanted, const uint8_t* from, uint16_t& to) {
+  asm volatile("{ .reg .pred p; setp.ne.s32 p, %1, 0; @p ld.global.u8 %0, [%2]; }"
+               : "+h"(to)
+               : "r"(static_cast<int>(wanted)), "l"(from)
+               : "memory");
+}
+__device__ inline void load_if(bool wanted, const float* from, float& to) {
+  asm volatile("{ .reg .pred p; setp.ne.s32 p, %1, 0; @p ld.global.f32 %0, [%2]; }"
+               : "+f"(to)
+               : "r"(static_cast<int>(wanted)), "l"(from)
+               : "memory");
+}
 
 // Slots [begin, end) of one group and KV head; the group's slot i is number (first + i) mod
 // capacity of its store.
@@ -167,6 +222,13 @@ struct SlotReader {
   int32_t k_bytes, v_bytes;  // of a step in the ring
   int32_t depth;             // steps in the ring
 
+  // Whether what tensor cores read lies where it arrives.
+  __device__ bool k_in_place() const {
+    return k_form != SlotForm::tile || k_bytes >= kTileBytes<kHeadDim>;
+  }
+  __device__ bool v_in_place() const {
+    return v_form != SlotForm::tile || v_bytes >= kTileBytes<kHeadDim>;
+  }
   // Lays the warp's memory out: the ring, then the tiles that are decoded into.
   __device__ void lay_out(uint8_t* warp_memory) {
     memory = warp_memory;
@@ -175,13 +237,12 @@ struct SlotReader {
     k_bytes = ring_bytes(slots->k_codec);
     v_bytes = ring_bytes(slots->v_codec);
     const int32_t step = k_bytes + v_bytes;
-    const int32_t ring = kWarpBytes - (k_form == SlotForm::tile ? kTileBytes<kHeadDim> : 0) -
-                         (v_form == SlotForm::tile ? kTileBytes<kHeadDim> : 0);
+    const int32_t ring = kWarpBytes - (k_in_place() ? 0 : kTileBytes<kHeadDim>)-(
+                                          v_in_place() ? 0 : kTileBytes<kHeadDim>);
     depth = 1;
     if (2 * step <= ring) depth = 2;
     if (3 * step <= ring) depth = 3;
     if (4 * step <= ring) depth = 4;
-    if (6 * step <= ring) depth = 6;
     if (8 * step <= ring) depth = 8;
   }
   __device__ int32_t slot(int32_t index) const {
@@ -227,14 +288,20 @@ struct SlotReader {
     constexpr int kChunks = kHeadDim / 8;
     constexpr int kRows = 32 / kChunks;  // of one access of the warp
     const int chunk = lane % kChunks;
-#pragma unroll
+    const auto capacity = static_cast<int32_t>(slots->capacity);
+    int row = lane / kChunks;
+    int32_t at = slot(min(from + row, end - 1));
+#pragma unroll 2  // in full it would keep registers for all addresses
     for (int i = 0; i < kStepSlots / kRows; ++i) {
-      const int row = i * kRows + lane / kChunks;
       const int32_t index = from + row;
-      if (index == skip) continue;
-      const uint8_t* source = codes + int64_t{slot(min(index, end - 1))} * (2 * kHeadDim);
-      cp_async_16(to + 2 * static_cast<uint32_t>(tile_chunk<kHeadDim>(row, chunk)),
-                  source + 16 * chunk, index < end ? 16 : 0);
+      if (index != skip) {
+        const uint8_t* source = codes + int64_t{at} * (2 * kHeadDim) + 16 * chunk;
+        cp_async_16(to + 2 * static_cast<uint32_t>(tile_chunk<kHeadDim>(row, chunk)),
+                    index < end ? source : codes, index < end ? 16 : 0);
+      }
+      row += kRows;
+      at += kRows;
+      if (at >= capacity) at -= capacity;
     }
   }
 
@@ -255,14 +322,13 @@ struct SlotReader {
   __device__ StepScales scales(int32_t step, int warp, int lane) const {
     StepScales out;
     const int32_t index = step_begin(step, warp) + lane % kStepSlots;
-    if (index >= end) return out;
+    const bool inside = index < end;
     const uint16_t* of = lane < kStepSlots ? slots->k_scales : slots->v_scales;
     const bool scaled = lane < kStepSlots ? slots->k_codec.scaled : slots->v_codec.scaled;
-    if (scaled) {
-      out.scale = __half2float(__ushort_as_half(of[kv_head * slots->capacity + slot(index)]));
-    }
-    if (valid != nullptr && valid[index] == 0) return out;
-    out.bias = log_weight != nullptr ? log_weight[index] * 1.44269504088896340736f : 0.0f;
+    out.readable = inside ? 1 : 0;
+    load_if(inside && scaled, of + kv_head * slots->capacity + slot(index), out.scale);
+    load_if(inside && valid != nullptr, valid + index, out.readable);
+    load_if(inside && log_weight != nullptr, log_weight + index, out.log_weight);
     return out;
   }
 
@@ -273,18 +339,17 @@ struct SlotReader {
     const uint32_t stored = shared_address(ring(place));
     DecodeVectors out{stored, stored + static_cast<uint32_t>(k_bytes)};
     if (k_form != SlotForm::tile && v_form != SlotForm::tile) return out;
-    uint8_t* tile = memory + kWarpBytes;
+    uint8_t* decoded = memory + kWarpBytes;
     const int32_t from = step_begin(step, warp);
     const int32_t rows = min(end - from, kStepSlots);
-    if (v_form == SlotForm::tile) {
-      tile -= kTileBytes<kHeadDim>;
-      decode_vectors<kHeadDim>(*slots, true, kv_head, out.v, nullptr, slot(from), rows, lane, tile);
-      out.v = shared_address(tile);
-    }
-    if (k_form == SlotForm::tile) {
-      tile -= kTileBytes<kHeadDim>;
-      decode_vectors<kHeadDim>(*slots, false, kv_head, out.k, band, slot(from), rows, lane, tile);
-      out.k = shared_address(tile);
+#pragma unroll 1
+    for (int value = 0; value < 2; ++value) {
+      if ((value ? v_form : k_form) != SlotForm::tile) continue;
+      uint8_t* tile = ring(place) + (value ? k_bytes : 0);
+      if (!(value ? v_in_place() : k_in_place())) tile = decoded -= kTileBytes<kHeadDim>;
+      decode_vectors<kHeadDim>(*slots, value, kv_head, value ? out.v : out.k,
+                               value ? nullptr : band, slot(from), rows, lane, tile);
+      (value ? out.v : out.k) = shared_address(tile);
     }
     __syncwarp();
     return out;
@@ -302,8 +367,6 @@ __device__ inline void wait_for_step(int32_t depth) {
       return cp_async_wait<2>();
     case 4:
       return cp_async_wait<3>();
-    case 6:
-      return cp_async_wait<5>();
     default:
       return cp_async_wait<7>();
   }

@@ -1,3 +1,5 @@
+#pragma once
+
 #include "kernels/cuda/attention/decode.h"
 #include "kernels/cuda/attention/decode_attend.cuh"
 #include "kernels/cuda/attention/decode_join.cuh"
@@ -7,6 +9,7 @@
 
 #include <cuda_bf16.h>
 
+// The kernel of decode.h. Each head_dim is compiled by itself (decode_hd64.cu, decode_hd128.cu).
 namespace kvg::cuda {
 
 namespace {
@@ -96,13 +99,15 @@ __device__ SlotReader<kHeadDim> open_split(const DecodeAttentionLaunch& p, const
 }
 
 template <int kHeadDim>
-__device__ void start_steps(const SlotReader<kHeadDim>& reader, int32_t skip, int warp, int lane) {
+__device__ StepScales start_steps(const SlotReader<kHeadDim>& reader, int32_t skip, int warp,
+                                  int lane) {
   const int32_t steps = reader.steps(warp);
 #pragma unroll 1
   for (int32_t i = 0; i < reader.depth; ++i) {
     if (i < steps) reader.start(i, i, warp, lane, skip);
     cp_async_commit();
   }
+  return reader.scales(0, warp, lane);
 }
 
 // Fills the ring; what the launch before this one writes (the new token, queries) is not needed for
@@ -110,24 +115,28 @@ __device__ void start_steps(const SlotReader<kHeadDim>& reader, int32_t skip, in
 // the newest slot the new token is stored; plain slots take it from where it comes from, with any
 // other codec it is read back as it was stored.
 template <int kHeadDim>
-__device__ void start_reading(const DecodeAttentionLaunch& p, const DecodePlace& at,
-                              const DeviceDecodeCache& cache, const SlotReader<kHeadDim>& reader,
-                              bool has_newest, int warp, int lane) {
+__device__ StepScales start_reading(const DecodeAttentionLaunch& p, const DecodePlace& at,
+                                    const DeviceDecodeCache& cache,
+                                    const SlotReader<kHeadDim>& reader, bool has_newest, int warp,
+                                    int lane) {
   const bool plain = reader.k_form == SlotForm::plain && reader.v_form == SlotForm::plain;
   const int32_t newest = has_newest ? at.split.end - 1 : -1;
-  if (!has_newest || plain) start_steps(reader, newest, warp, lane);
+  StepScales scales;
+  if (!has_newest || plain) scales = start_steps(reader, newest, warp, lane);
   wait_for_previous_launch();
-  if (!has_newest) return;
+  if (!has_newest) return scales;
   store_token<kHeadDim>(p, at, cache, *reader.slots, reader.slot(newest), warp, lane);
   if (!plain) {
     __syncthreads();
     return start_steps(reader, -1, warp, lane);
   }
   const int32_t step = (newest - at.split.begin) / (kDecodeWarps * kStepSlots);
-  if (step >= reader.depth) return;  // is read later, from its slot
-  const int64_t row = (int64_t{at.sequence} * p.kv_heads + at.kv_head) * kHeadDim;
-  reader.put_newest(step, warp, lane, static_cast<const __nv_bfloat16*>(p.k) + row,
-                    static_cast<const __nv_bfloat16*>(p.v) + row);
+  if (step < reader.depth) {  // otherwise it is read later, from its slot
+    const int64_t row = (int64_t{at.sequence} * p.kv_heads + at.kv_head) * kHeadDim;
+    reader.put_newest(step, warp, lane, static_cast<const __nv_bfloat16*>(p.k) + row,
+                      static_cast<const __nv_bfloat16*>(p.v) + row);
+  }
+  return scales;
 }
 
 // The block's queries as they multiply keys of this group, in shared memory as a tile; rows past
@@ -183,14 +192,13 @@ __device__ void query_fragments(const __nv_bfloat16* tile, bool coded, int lane,
 }
 
 // A warp's share of the split.
-template <int kHeadDim, int kColumns>
-__device__ void attend_split(const SlotReader<kHeadDim>& reader, float scale,
+template <int kHeadDim, int kColumns, bool kCoded>
+__device__ void attend_split(const SlotReader<kHeadDim>& reader, StepScales scales, float scale,
                              const QueryFragments<kHeadDim, kColumns>& q, const int16_t* band,
                              int warp, int lane, Accumulator<kHeadDim, kColumns>& sum) {
 #pragma unroll
   for (int c = 0; c < kColumns; ++c) sum.most[c][0] = sum.most[c][1] = -INFINITY;
   const int32_t steps = reader.steps(warp);
-  StepScales scales = reader.scales(0, warp, lane);
   int32_t place = 0;
 #pragma unroll 1
   for (int32_t i = 0; i < steps; ++i) {
@@ -198,7 +206,7 @@ __device__ void attend_split(const SlotReader<kHeadDim>& reader, float scale,
     wait_for_step(reader.depth);
     __syncwarp();
     const DecodeVectors vectors = reader.vectors(i, place, warp, lane, band);
-    attend<kHeadDim, kColumns>(reader, vectors, scales, scale, q, lane, sum);
+    attend<kHeadDim, kColumns, kCoded>(reader, vectors, scales, scale, q, lane, sum);
     __syncwarp();
     if (i + reader.depth < steps) reader.start(i + reader.depth, place, warp, lane);
     cp_async_commit();
@@ -207,8 +215,9 @@ __device__ void attend_split(const SlotReader<kHeadDim>& reader, float scale,
   }
 }
 
-template <int kHeadDim, int kColumns>
-__global__ void __launch_bounds__(kThreads, 2)
+// kCoded: whether some store has a codec whose codes go to tensor cores as they are.
+template <int kHeadDim, int kColumns, bool kCoded>
+__global__ void __launch_bounds__(kThreads, kHeadDim == 128 && kColumns == 1 ? 3 : 2)
     decode_attention_kernel(const __grid_constant__ DecodeAttentionLaunch p) {
   extern __shared__ __align__(128) uint8_t raw[];
   auto& shared = *reinterpret_cast<DecodeShared<kHeadDim, kColumns>*>(raw);
@@ -239,22 +248,23 @@ __global__ void __launch_bounds__(kThreads, 2)
   const DeviceSlots& slots = group_slots(cache, at.split.group);
   SlotReader<kHeadDim> reader = open_split<kHeadDim>(p, at, cache, slots);
   reader.lay_out(shared.memory + warp * kWarpBytes);
-  start_reading(p, at, cache, reader, has_newest, warp, lane);
+  const StepScales scales = start_reading(p, at, cache, reader, has_newest, warp, lane);
   load_queries<kHeadDim, kColumns>(p, at, slots.k_codec, warp, lane, shared.q);
   if (slots.k_codec.band_index != nullptr && threadIdx.x < kHeadDim) {
     shared.band[threadIdx.x] = slots.k_codec.band_index[threadIdx.x];
   }
   __syncthreads();
   QueryFragments<kHeadDim, kColumns> q;
-  query_fragments<kHeadDim, kColumns>(shared.q, !is_tile(reader.k_form), lane, q);
+  query_fragments<kHeadDim, kColumns>(shared.q, kCoded && !is_tile(reader.k_form), lane, q);
   Accumulator<kHeadDim, kColumns> sum = {};
-  attend_split<kHeadDim, kColumns>(reader, p.scale * kLog2E, q, shared.band, warp, lane, sum);
+  attend_split<kHeadDim, kColumns, kCoded>(reader, scales, p.scale * kLog2E, q, shared.band, warp,
+                                           lane, sum);
   cp_async_wait<0>();
   __syncthreads();
-  keep(sum, !is_tile(reader.v_form), warp, lane, shared);
+  keep(sum, kCoded && !is_tile(reader.v_form), warp, lane, shared);
   __syncthreads();
   const WarpRotation<kHeadDim> rotation(slots.v_codec, p.layer, at.kv_head, /*value=*/true);
-  if (p.grid.clustered) {
+  if (p.grid.clustered || at.split.used == 1) {
     finish_in_cluster(p, at, rotation, warp, lane, shared);
   } else {
     finish_in_last(p, at, rotation, warp, lane, shared);
@@ -263,7 +273,8 @@ __global__ void __launch_bounds__(kThreads, 2)
 
 template <int kHeadDim, int kColumns>
 cudaError_t launch_shape(const DecodeAttentionLaunch& p, cudaStream_t stream) {
-  const auto kernel = decode_attention_kernel<kHeadDim, kColumns>;
+  const auto kernel = p.coded ? decode_attention_kernel<kHeadDim, kColumns, true>
+                              : decode_attention_kernel<kHeadDim, kColumns, false>;
   constexpr int kBytes = static_cast<int>(sizeof(DecodeShared<kHeadDim, kColumns>));
   const cudaError_t status =
       cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes);
@@ -292,26 +303,13 @@ cudaError_t launch_shape(const DecodeAttentionLaunch& p, cudaStream_t stream) {
   return cudaLaunchKernelEx(&config, kernel, p);
 }
 
-}  // namespace
-
-cudaError_t launch(const DecodeAttentionLaunch& p, cudaStream_t stream) {
-  if (p.sequences <= 0 || p.kv_heads <= 0 || p.heads % p.kv_heads != 0 || p.streams < 1 ||
-      p.streams > 2 || p.grid.splits < decode_group_count(p.slots) ||
-      p.grid.chunks * p.grid.queries < p.heads / p.kv_heads * p.streams ||
-      (p.grid.clustered && p.grid.splits > kMostInCluster)) {
-    return cudaErrorInvalidValue;
-  }
-  if (p.head_dim == 64 && p.grid.queries == 8) return launch_shape<64, 1>(p, stream);
-  if (p.head_dim == 64 && p.grid.queries == 16) return launch_shape<64, 2>(p, stream);
-  if (p.head_dim == 128 && p.grid.queries == 8) return launch_shape<128, 1>(p, stream);
-  if (p.head_dim == 128 && p.grid.queries == 16) return launch_shape<128, 2>(p, stream);
+template <int kHeadDim>
+cudaError_t launch_head_dim(const DecodeAttentionLaunch& p, cudaStream_t stream) {
+  if (p.grid.queries == 8) return launch_shape<kHeadDim, 1>(p, stream);
+  if (p.grid.queries == 16) return launch_shape<kHeadDim, 2>(p, stream);
   return cudaErrorInvalidValue;
 }
 
-bool decode_has_clusters() {
-  cudaFuncAttributes attributes{};
-  return cudaFuncGetAttributes(&attributes, decode_attention_kernel<128, 1>) == cudaSuccess &&
-         attributes.ptxVersion >= 90;
-}
+}  // namespace
 
 }  // namespace kvg::cuda

@@ -1,0 +1,17 @@
+#include "kernels/cuda/attention/decode_kernel.cuh"
+#include "kernels/cuda/attention/decode_launch.h"
+
+namespace kvg::cuda {
+
+cudaError_t launch_decode_hd128(const DecodeAttentionLaunch& params, cudaStream_t stream) {
+  return launch_head_dim<128>(params, stream);
+}
+
+bool decode_has_clusters() {
+  cudaFuncAttributes attributes{};
+  return cudaFuncGetAttributes(&attributes, decode_attention_kernel<128, 1, false>) ==
+             cudaSuccess &&
+         attributes.ptxVersion >= 90;
+}
+
+}  // namespace kvg::cuda

@@ -1,0 +1,13 @@
+#pragma once
+
+#include "kernels/cuda/attention/decode.h"
+
+#include <cuda_runtime_api.h>
+
+// launch() of decode.h, by head_dim.
+namespace kvg::cuda {
+
+cudaError_t launch_decode_hd64(const DecodeAttentionLaunch& params, cudaStream_t stream);
+cudaError_t launch_decode_hd128(const DecodeAttentionLaunch& params, cudaStream_t stream);
+
+}  // namespace kvg::cuda
