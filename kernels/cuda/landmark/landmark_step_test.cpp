@@ -167,7 +167,7 @@ void expect_steps_equal_scan(CudaContext& context, StepCase c) {
     BankMemory scanned(c.test, codecs, true);
     scanned.set_bytes(initial_bytes(c.test, codecs));
     const std::vector<LandmarkStep> steps = steps_of(plan, 0, end);
-    ASSERT_GT(steps.size(), 5u);
+    ASSERT_GE(steps.size(), 2u);
     const Cache& cache = *caches[static_cast<size_t>(i)];
     device_scan(context, c.test, codecs, cache.read, 0, steps, scanned.bank());
     EXPECT_EQ(cache.banks.bytes(), scanned.bytes())
