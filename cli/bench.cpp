@@ -26,7 +26,7 @@ struct Options {
   int64_t repeats = 5;
   int64_t chunk = 0;
   int64_t steps = 64;
-  int64_t stride = 0;
+  int64_t stride = 1;
   int64_t largest_batch = 4096;
   double time_limit = 0;
   std::string memory_limit = "0";
@@ -108,11 +108,7 @@ LoadedModel open(Options* options, BenchRequest* request) {
   request->full_layers = model.full_layers;
   request->ops = model.ops->name();
   request->timing.chunk = chunk_or_default(options->chunk, *model.ops);
-  // A quarter of the layers at a time keeps what timing adds to a GPU's step below a percent.
-  const int64_t stride = options->stride > 0                  ? options->stride
-                         : model.ops->device() == Device::cpu ? 1
-                                                              : 4;
-  request->timing.stride = static_cast<int>(std::min(stride, config.layers));
+  request->timing.stride = static_cast<int>(std::min(options->stride, config.layers));
   return model;
 }
 
@@ -200,8 +196,8 @@ void add_bench(CLI::App& app, int& exit_code, const std::vector<std::string>& co
          "those whose prefill is timed; default: all");
   option(latency_command, "--stages", latency->stages, "prefill, decode or both");
   option(latency_command, "--stride", latency->stride,
-         "a traced decode step times every n-th layer; 0: 4 on a GPU, else 1")
-      ->check(CLI::Range(int64_t{0}, int64_t{1} << 16));
+         "a traced decode step times every n-th layer")
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 16));
   option(latency_command, "--time-limit-s", latency->time_limit,
          "seconds for the run; long cells get fewer repeats; 0: none")
       ->check(CLI::Range(0.0, 1e9));

@@ -17,7 +17,7 @@ namespace {
 constexpr double kEnoughSeconds = 0.15;
 constexpr size_t kMostPasses = 5;
 // Steps of one comparison of a step with timing and one without.
-constexpr int64_t kCalmSteps = 8;
+constexpr int64_t kCalmSteps = 16;
 
 // Takes the cost of timing off the intervals of a ledger.
 void correct(PhaseLedger* ledger, double interval_seconds) {
@@ -57,6 +57,14 @@ int64_t CellTimer::round() const { return plan_.bank == DecodeBank::none ? 1 : p
 int64_t CellTimer::steps_at(int offset) const {
   return offset > 0 ? options_.traced_steps
                     : (options_.traced_steps + round() - 1) / round() * round();
+}
+
+int64_t CellTimer::timed_runs() const {
+  if (options_.stride == 1) return 1;
+  // Every layer by itself; what comes before the first one joins it, what comes after the last one
+  // joins that if both are timed together.
+  const bool joined = (geometry_.layers - 1) % options_.stride == 0;
+  return geometry_.layers + (joined ? 0 : 1);
 }
 
 int64_t CellTimer::calm_steps() const {
@@ -290,10 +298,12 @@ void CellTimer::trace_steps(DecodeBatch* batch, int64_t first_position, int offs
 void CellTimer::set_ledger(const Traced& traced, Observation* result) const {
   result->traced_seconds = traced.timed / options_.stride;
   // On a GPU an interval costs its events, and that kernels on both sides of them no longer
-  // overlap. How much that is depends on the kernels, so it is taken from the step itself.
+  // overlap. How much that is depends on the kernels, so it is taken from the step itself. A run of
+  // n intervals has n + 1 events; half of the first and half of the last lie outside of it.
   if (ops_.device() != Device::cpu && traced.intervals > 0) {
-    result->interval_seconds = std::max(0.0, (traced.timed - options_.stride * traced.plain) /
-                                                 static_cast<double>(traced.intervals));
+    result->interval_seconds =
+        std::max(0.0, (traced.timed - options_.stride * traced.plain) /
+                          static_cast<double>(traced.intervals + timed_runs()));
   }
   result->ledger = traced.ledger;
   correct(&*result->ledger, result->interval_seconds);

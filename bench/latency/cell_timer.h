@@ -95,6 +95,7 @@ class CellTimer {
   // others, is evicted.
   double calm_step(DecodeBatch* batch, int64_t first_position) const;
   int64_t calm_steps() const;
+  int64_t timed_runs() const;    // stretches of neighbouring timed intervals, all offsets together
   int64_t longest_calm() const;  // steps that calm_step() makes at most
   PhaseLedger declared_work(DecodeBatch* batch) const;
   int64_t round() const;  // steps until evictions repeat
