@@ -14,8 +14,8 @@
 //
 // A block has the queries of one KV head (heads of its group x streams, at most 16: `chunks` blocks
 // share a KV head with more) and one split of the slots. Queries are the n = 8 of mma.m16n8k16:
-// logits^T = K q^T, out^T = V^T p^T. The last block of a KV head to finish adds the splits up, in
-// their order.
+// logits^T = K q^T, out^T = V^T p^T. Splits are added up in their order, so results repeat bit for
+// bit.
 namespace kvg::cuda {
 
 // How the slots of a KV head are spread over blocks; fixed for the life of a DecodeState.

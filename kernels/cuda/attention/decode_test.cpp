@@ -1,6 +1,7 @@
+#include "base/error.h"
 #include "kernels/cuda/attention/decode_test_util.h"
 
-#include <tuple>
+#include <utility>
 
 namespace kvg::cuda {
 namespace {
@@ -201,6 +202,34 @@ TEST_F(DecodeAttentionTest, DeclaresWhatItReads) {
   EXPECT_EQ(work.flops, 4 * slots * 2 * 8 * 128);
   // K and V of every slot; the new token's rows; two streams of queries and the output.
   EXPECT_EQ(work.bytes, slots * 2 * 512 + 2 * 2 * 512 + 2 * 3 * 8 * 256);
+}
+
+TEST_F(DecodeAttentionTest, RefusesWhatItCannotServe) {
+  CudaContext context;
+  DecodePlan plan;
+  plan.sequences = plan.layers = 1;
+  plan.max_tokens = 8;
+  plan.heads = plan.kv_heads = 1;
+  plan.head_dim = 96;
+  DecodeCache cache;
+  cache.recent.capacity = 8;
+  EXPECT_THROW(CudaDecodeState(context, plan, {cache}), Error);
+}
+
+TEST(DecodeLaunchTest, RefusesShapesItCannotServe) {
+  DecodeAttentionLaunch good;
+  good.grid = {8, 1, 1, false};
+  good.sequences = good.heads = good.kv_heads = 1;
+  good.head_dim = 64;
+  for (int fault = 0; fault < 5; ++fault) {
+    DecodeAttentionLaunch bad = good;
+    if (fault == 0) bad.head_dim = 96;
+    if (fault == 1) bad.streams = 3;
+    if (fault == 2) bad.grid.splits = 0;
+    if (fault == 3) bad.heads = 9;  // more than the block's rows
+    if (fault == 4) bad.grid = {8, 1, 9, true};
+    EXPECT_EQ(launch(bad, nullptr), cudaErrorInvalidValue) << fault;
+  }
 }
 
 TEST(DecodeSplitTest, CoversEverySlotOnce) {
