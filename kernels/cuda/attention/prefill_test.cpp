@@ -188,9 +188,9 @@ TEST_F(PrefillTest, ReadsThroughEveryCodec) {
       const Codec& b = *codecs[(i + 1) % codecs.size()];
       const int64_t rows = i % 2 == 0 ? 40 : 7;
       PrefillTestCase c({rows, 4, 2, head_dim, 2}, random_);
-      const PrefillStore mixed(a, b, 2, 150, c.kLayer, random_, 0.5);
-      const PrefillStore other(b, a, 2, 90, c.kLayer, random_, 0.5);
-      const PrefillStore same(a, a, 2, 60, c.kLayer, random_, 0.5);
+      const PrefillStore mixed(a, b, 2, 151, c.kLayer, random_, 0.5);
+      const PrefillStore other(b, a, 2, 91, c.kLayer, random_, 0.5);
+      const PrefillStore same(a, a, 2, 61, c.kLayer, random_, 0.5);
       c.add_block(0, rows, 100);
       c.add_group(mixed, slots(120, 100 + rows, 0));
       c.add_group(other, slots(3, 80), random_mask(80, random_));
