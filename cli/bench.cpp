@@ -1,6 +1,7 @@
 #include "bench/latency/latency_run.h"
 #include "bench/latency/memory_limit.h"
 #include "cli/commands.h"
+#include "cli/geometry_json.h"
 #include "cli/loaded_model.h"
 #include "cli/options.h"
 #include "cli/stop.h"
@@ -35,20 +36,6 @@ struct Options {
   std::string run_folder;
   bool no_report = false;
 };
-
-std::string config_json(const ModelConfig& config) {
-  const nlohmann::json json = {{"architecture", config.architecture},
-                               {"attention", config.coda ? "coda" : "gqa"},
-                               {"layers", config.layers},
-                               {"hidden", config.hidden},
-                               {"heads", config.heads},
-                               {"kv_heads", config.kv_heads},
-                               {"head_dim", config.head_dim},
-                               {"ffn", config.ffn},
-                               {"vocab", config.vocab},
-                               {"parameters", config.parameters()}};
-  return json.dump();
-}
 
 std::vector<std::string> parse_stages(const std::string& text) {
   const std::vector<std::string> stages = split_list(text);
@@ -103,7 +90,7 @@ LoadedModel open(Options* options, BenchRequest* request) {
   }
   request->model = config.name;
   request->model_hash = model.checkpoint->hash();
-  request->model_config = config_json(config);
+  request->model_config = geometry_json(config).dump();
   request->layers = config.layers;
   request->full_layers = model.full_layers;
   request->ops = model.ops->name();

@@ -1,5 +1,6 @@
 #include "cli/model_source.h"
 
+#include "cli/geometry_json.h"
 #include "model/session.h"
 
 #include <nlohmann/json.hpp>
@@ -10,23 +11,12 @@ namespace {
 
 std::string describe(const LoadedModel& model, int64_t chunk, int64_t context) {
   const ModelConfig& config = model.weights.config;
-  const nlohmann::json json = {
-      {"architecture", config.architecture},
-      {"attention", config.coda ? "coda" : "gqa"},
-      {"layers", config.layers},
-      {"hidden", config.hidden},
-      {"heads", config.heads},
-      {"kv_heads", config.kv_heads},
-      {"head_dim", config.head_dim},
-      {"ffn", config.ffn},
-      {"vocab", config.vocab},
-      {"parameters", config.parameters()},
-      {"context", context},
-      {"rope_base", config.rope.base},
-      {"rope_bf16_angles", config.rope.bf16_angles},
-      {"operations", model.ops->name()},
-      {"chunk", chunk},
-  };
+  nlohmann::json json = geometry_json(config);
+  json["context"] = context;
+  json["rope_base"] = config.rope.base;
+  json["rope_bf16_angles"] = config.rope.bf16_angles;
+  json["operations"] = model.ops->name();
+  json["chunk"] = chunk;
   return json.dump();
 }
 
