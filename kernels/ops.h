@@ -264,8 +264,7 @@ class Ops {
   // The ledger since the last call of trace() or take_ledger(); waits for the device. Of a
   // recording it has the latest replay.
   virtual PhaseLedger take_ledger() = 0;
-  // What timing adds to an interval at the least (between kernels that would overlap, more): a
-  // lower bound of what to take off its seconds.
+  // What of every interval in a ledger is the timing itself: to be taken off its seconds.
   virtual double empty_interval_seconds() { return 0; }
   // Waits until everything issued is done.
   virtual void synchronize() {}
