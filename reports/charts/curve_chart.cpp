@@ -1,27 +1,18 @@
 #include "reports/charts/curve_chart.h"
 
 #include "reports/charts/frame.h"
+#include "reports/charts/range.h"
 #include "reports/text.h"
 
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <limits>
 
 #include <fmt/format.h>
 
 namespace kvg::reports {
 
 namespace {
-
-struct Range {
-  double low = std::numeric_limits<double>::infinity();
-  double high = -std::numeric_limits<double>::infinity();
-  void cover(double value) {
-    low = std::min(low, value);
-    high = std::max(high, value);
-  }
-};
 
 // The range with some room around it; a logarithmic one grows by a factor.
 Range padded(Range range, bool logarithmic, std::optional<double> low, double factor) {

@@ -1,10 +1,10 @@
 #include "reports/charts/line_chart.h"
 
 #include "reports/charts/frame.h"
+#include "reports/charts/range.h"
 #include "reports/text.h"
 
 #include <algorithm>
-#include <limits>
 
 #include <fmt/format.h>
 
@@ -13,16 +13,6 @@ namespace kvg::reports {
 namespace {
 
 constexpr size_t kLabelCharacters = 26;
-
-struct Range {
-  double low = std::numeric_limits<double>::infinity();
-  double high = -std::numeric_limits<double>::infinity();
-
-  void cover(double value) {
-    low = std::min(low, value);
-    high = std::max(high, value);
-  }
-};
 
 Range value_range(const LineChart& chart) {
   Range range;
