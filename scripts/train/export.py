@@ -1,5 +1,6 @@
 """Writes a trained model as a Hugging Face style folder, and reads one back."""
 
+import hashlib
 import json
 import pathlib
 import shutil
@@ -158,6 +159,52 @@ def write_folder(model, tokenizer_model, folder, positions):
     fast = tokenizer_json(spm.SentencePieceProcessor(model_file=str(tokenizer_model)))
     text = json.dumps(fast, ensure_ascii=False, separators=(",", ":"))
     (folder / "tokenizer.json").write_text(text, encoding="utf-8")
+
+
+ARM_NAMES = {
+    "q": "q_proj.weight",
+    "k": "k_proj.weight",
+    "v": "v_proj.weight",
+    "o": "o_proj.weight",
+    "theta": "theta",
+    "lam": "lambda_proj.weight",
+    "lam_bias": "lambda_proj.bias",
+    "write": "write_proj.weight",
+    "write_bias": "write_proj.bias",
+    "eta": "summary_eta_logit",
+}
+
+
+def file_hash(path):
+    return hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()
+
+
+def write_arm(arm, base, base_name, folder, dtype=torch.bfloat16):
+    """The attention of a trained arm over its base: config.json and the tensors that were trained.
+
+    `base` is the folder the arm was trained from, `base_name` how the arm's folder names it: a zoo
+    model, or a path relative to the arm's folder.
+    """
+    base, folder = pathlib.Path(base), pathlib.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {}
+    for i, block in enumerate(arm.blocks):
+        for ours, theirs in ARM_NAMES.items():
+            if (p := getattr(block, ours)) is not None:
+                name = f"model.layers.{i}.self_attn.{theirs}"
+                tensors[name] = p.detach().to(dtype).cpu().contiguous()
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "model.safetensors").chmod(0o644)
+    config = json.loads((base / "config.json").read_text())
+    kind = arm.attention
+    config["kvgauge"] = {
+        "base": str(base_name),
+        "base_hash": file_hash(base / "model.safetensors"),
+        "attention": kind.kind,
+    }
+    if kind.kind == "coda":
+        config["kvgauge"]["second_map"] = kind.second_map
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
 
 
 def read_folder(folder):
