@@ -71,7 +71,7 @@ LoadedModel load_model(const ModelOptions& options) {
   model.weights = Weights::load(*model.checkpoint, *model.ops);
   RopeSettings& rope = model.weights.config.rope;
   if (options.rope_base > 0) rope.base = options.rope_base;
-  rope.bf16_angles = options.rope_bf16;
+  if (options.rope_bf16) rope.bf16_angles = true;
   return model;
 }
 
