@@ -90,7 +90,7 @@ LoadedModel open(Options* options, BenchRequest* request) {
   }
   request->model = config.name;
   request->model_hash = model.checkpoint->hash();
-  request->model_config = geometry_json(config).dump();
+  request->model_config = geometry_json(model).dump();
   request->layers = config.layers;
   request->full_layers = model.full_layers;
   request->ops = model.ops->name();

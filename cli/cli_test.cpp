@@ -164,6 +164,52 @@ TEST_F(Program, ModelsAreChecked) {
   expect_error(selftest(model), {"safetensors", "model.norm.weight", "nan", "expected finite"});
 }
 
+TEST_F(Program, AdaptersReplaceTheAttentionAndSayWhatIsAssumed) {
+  const fs::path golden = fs::path(KVG_SOURCE_DIR) / "model/formats/golden/mistral-coda";
+  const auto logits = [&](const fs::path& adapters, const std::vector<std::string>& more) {
+    std::vector<std::string> arguments = {"inspect",    "logits",
+                                          "--model",    golden.string(),
+                                          "--adapters", adapters.string(),
+                                          "--tokens",   (golden / "expected.safetensors").string(),
+                                          "--out",      (folder_ / "logits").string()};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return arguments;
+  };
+  const Result result = run(logits(golden / "phase1", {}));
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.err, HasSubstr("assumed rope_base 1000000: the base model's"));
+  EXPECT_THAT(result.err, HasSubstr("assumed rope_angles exact"));
+  EXPECT_THAT(result.err, HasSubstr("assumed write_gates 0.1192"));
+  const std::string assumed = read_file(folder_ / "logits");
+  const Result given = run(
+      logits(golden / "phase1", {"--rope-base", "10000", "--rope-bf16", "--missing-gates", "one"}));
+  EXPECT_EQ(given.exit_code, 0) << given.err;
+  EXPECT_THAT(given.err, Not(HasSubstr("rope_")));
+  EXPECT_THAT(given.err, HasSubstr("assumed write_gates 1"));
+  EXPECT_NE(read_file(folder_ / "logits"), assumed);
+
+  expect_error(logits(golden / "config.json", {}), {"config.json", "a ZIP archive"});
+  expect_error(logits(golden / "phase2", {"--missing-gates", "one"}), {"--missing-gates"});
+  expect_error({"selftest", "--missing-gates", "one"}, {"--missing-gates", "--adapters"});
+  expect_error({"selftest", "--adapters", (golden / "phase2").string()},
+               {"layer_2", "the 6 layers of kvg-tiny"});
+  const std::string record = (folder_ / "run").string();
+  EXPECT_NE(run({"bench",       "latency",
+                 "--model",     golden.string(),
+                 "--adapters",  (golden / "phase2").string(),
+                 "--ops",       "cpu",
+                 "--methods",   "full",
+                 "--contexts",  "32",
+                 "--batches",   "1",
+                 "--repeats",   "1",
+                 "--steps",     "2",
+                 "--no-report", "--run-folder",
+                 record})
+                .exit_code,
+            2);
+  EXPECT_THAT(read_file(folder_ / "run/run.json"), HasSubstr("\"rope_base\": \"1000000\""));
+}
+
 TEST_F(Program, ContextsThatDoNotFitAreRefused) {
   expect_error({"generate", "--prompt", "x", "--context", "1000000000000"},
                {"memory", "TB needed", "at most"});

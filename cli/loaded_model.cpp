@@ -3,6 +3,8 @@
 #include "bench/latency/sliced_checkpoint.h"
 #include "cli/options.h"
 
+#include <cstdio>
+
 #ifdef KVG_WITH_CUDA
 #include "kernels/cuda/cuda_ops.h"
 #include "kernels/cuda/device.h"
@@ -14,6 +16,11 @@ CLI::Option* add_model_options(CLI::App& app, ModelOptions& options) {
   CLI::Option* model = option(app, "--model", options.model,
                               "folder, llama2.c file, zoo model or preset (see ls models)");
   option(app, "--model-seed", options.model_seed, "of a preset's random weights");
+  option(app, "--adapters", options.adapters,
+         "coda_adapters.pt of coda-gqa-l in place of the model's attention");
+  option(app, "--missing-gates", options.missing_gates,
+         "write gates the adapters lack: init (as published, 0.12 for all) or one")
+      ->check(CLI::IsMember({"init", "one"}));
   option(app, "--ops", options.ops,
          "set of operations: cpu (fp32), reference (double), cuda (bf16); auto: the fastest here")
       ->check(CLI::IsMember({"auto", "cpu", "reference", "cuda"}));
@@ -55,9 +62,34 @@ int64_t chunk_or_default(int64_t chunk, const Ops& ops) {
   return ops.device() == Device::cpu ? 512 : 4096;
 }
 
+namespace {
+
+void apply_adapters(const ModelOptions& options, LoadedModel* model) {
+  const bool one = options.missing_gates == "one";
+  if (options.adapters.empty()) {
+    if (one) throw Error("--missing-gates", "", "one without adapters", "--adapters FILE");
+    return;
+  }
+  CodaAdapters adapters = open_coda_adapters(
+      std::move(model->checkpoint), options.adapters,
+      {options.rope_base, options.rope_bf16, one ? MissingGates::one : MissingGates::init});
+  model->checkpoint = std::move(adapters.checkpoint);
+  model->assumptions = std::move(adapters.assumptions);
+}
+
+void say_assumptions(const ModelOptions& options, const LoadedModel& model) {
+  for (const Assumption& assumed : model.assumptions) {
+    std::fprintf(stderr, "kvgauge: %s: assumed %s %s: %s\n", printable(options.adapters).c_str(),
+                 assumed.setting.c_str(), assumed.value.c_str(), assumed.reason.c_str());
+  }
+}
+
+}  // namespace
+
 LoadedModel load_model(const ModelOptions& options) {
   LoadedModel model;
   model.checkpoint = Checkpoint::open(options.model, options.model_seed);
+  apply_adapters(options, &model);
   model.full_layers = model.checkpoint->config().layers;
   if (options.layers > 0) {
     model.checkpoint = slice_layers(std::move(model.checkpoint), options.layers);
@@ -72,6 +104,7 @@ LoadedModel load_model(const ModelOptions& options) {
   RopeSettings& rope = model.weights.config.rope;
   if (options.rope_base > 0) rope.base = options.rope_base;
   if (options.rope_bf16) rope.bf16_angles = true;
+  if (!options.quiet) say_assumptions(options, model);
   return model;
 }
 

@@ -2,12 +2,14 @@
 
 #include "kernels/ops.h"
 #include "model/checkpoint.h"
+#include "model/formats/coda_adapters.h"
 #include "model/tokenizer.h"
 #include "model/weights.h"
 
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 namespace CLI {
 class App;
@@ -22,10 +24,13 @@ struct ModelOptions {
   uint64_t model_seed = 0;
   std::string ops = "auto";
   int threads = 0;
+  std::string adapters;  // of coda-gqa-l, beside the model; empty: none
+  std::string missing_gates = "init";
   double rope_base = 0;  // 0: the checkpoint's
   bool rope_bf16 = false;
   int64_t layers = 0;  // only the first of the model's; 0: all
   bool nvtx = false;   // cuda: phases as ranges for Nsight
+  bool quiet = false;  // nothing on standard error about what was assumed
 };
 
 // Returns the option that names the model.
@@ -38,8 +43,10 @@ struct LoadedModel {
   std::unique_ptr<Ops> ops;
   Weights weights;
   int64_t full_layers = 0;  // before ModelOptions::layers
+  std::vector<Assumption> assumptions;
 };
 
+// Also says on standard error, one line each, what it assumed that no file says.
 LoadedModel load_model(const ModelOptions& options);
 
 // A set of operations by its name: cpu, reference, or, where it is compiled in, cuda. `nvtx`:

@@ -11,7 +11,7 @@ namespace {
 
 std::string describe(const LoadedModel& model, int64_t chunk, int64_t context) {
   const ModelConfig& config = model.weights.config;
-  nlohmann::json json = geometry_json(config);
+  nlohmann::json json = geometry_json(model);
   json["context"] = context;
   json["rope_base"] = config.rope.base;
   json["rope_bf16_angles"] = config.rope.bf16_angles;

@@ -125,6 +125,7 @@ void print_agreement(const Agreement& result, double rounding, double limit, boo
 int run_against(const LoadedModel& model, const Options& options) {
   ModelOptions judge_options = options.model;
   judge_options.ops = options.against;
+  judge_options.quiet = true;  // the model itself has said it
   const LoadedModel judge = load_model(judge_options);
   const auto prompts = make_prompts(model, options);
   std::printf("against %s: %zu prompts of up to %lld tokens, then %lld greedy ones\n",

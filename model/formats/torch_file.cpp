@@ -60,9 +60,9 @@ TorchEntry place(const TorchTensor& tensor, const ZipEntry& storage, const std::
                  const std::string& name) {
   const uint64_t size = dtype_size(tensor.dtype);
   if (storage.size % size != 0 || storage.size / size != tensor.storage_elements) {
-    throw Error(where, name, fmt::format("a storage of {} bytes", storage.size),
-                fmt::format("{} elements of {}", tensor.storage_elements,
-                            dtype_name(tensor.dtype)));
+    throw Error(
+        where, name, fmt::format("a storage of {} bytes", storage.size),
+        fmt::format("{} elements of {}", tensor.storage_elements, dtype_name(tensor.dtype)));
   }
   const std::optional<uint64_t> elements = count_elements(tensor);
   if (!elements) throw Error(where, name, "a size that overflows", "a real tensor");

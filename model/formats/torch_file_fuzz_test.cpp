@@ -30,7 +30,8 @@ std::string valid_pickle() {
 // Applies one to four random edits: bit flips, bytes replaced by ones that mean something, numbers
 // replaced by extreme ones, parts removed, repeated or cut off.
 std::string mutate(std::string bytes, Random* random) {
-  static constexpr std::string_view kMeaningful = "(tuRQqhbc}])\x85\x86.sXKMJN\x80PK\1\2\5\6\xff\x00";
+  static constexpr std::string_view kMeaningful =
+      "(tuRQqhbc}])\x85\x86.sXKMJN\x80PK\1\2\5\6\xff\x00";
   const uint64_t edits = 1 + random->below(4);
   for (uint64_t edit = 0; edit < edits && !bytes.empty(); ++edit) {
     const size_t at = random->below(bytes.size());

@@ -49,10 +49,9 @@ TEST(TorchFile, ReadsEveryFormOfTheSameTensors) {
   const std::string parameter = pickled::name("torch._utils", "_rebuild_parameter") + w + "\x88" +
                                 pickled::ordered_dict() + "\x87R";
   const std::string attributes = pickled::dict({{"_metadata", pickled::ordered_dict()}}) + "b";
-  for (const std::string& group :
-       {pickled::dict({{"w", w}}), pickled::dict({{"w", parameter}}),
-        pickled::ordered_dict() + pickled::text("w") + "q\x05" + w + "r" + le(70'000, 4) + "s" +
-            attributes}) {
+  for (const std::string& group : {pickled::dict({{"w", w}}), pickled::dict({{"w", parameter}}),
+                                   pickled::ordered_dict() + pickled::text("w") + "q\x05" + w +
+                                       "r" + le(70'000, 4) + "s" + attributes}) {
     for (const bool zip64 : {false, true}) {
       const TorchGroups groups =
           parse(torch_bytes(pickled::whole(pickled::dict({{"layer_0", group}})), zip64));
@@ -90,7 +89,9 @@ TEST(TorchFile, TensorsOutsideTheirStorageAreRefused) {
               HasSubstr("layer: w: found 6 elements at 1, expected a part of the 6"));
   EXPECT_THAT(refused([](View* v) { v->offset = kHuge; }), HasSubstr("a part of the 6"));
   EXPECT_THAT(refused([](View* v) { v->offset = -1; }), HasSubstr("-1 for a tensor's offset"));
-  EXPECT_THAT(refused([](View* v) { v->shape = {2, 4}, v->strides = {4, 1}; }),
+  EXPECT_THAT(refused([](View* v) {
+                v->shape = {2, 4}, v->strides = {4, 1};
+              }),
               HasSubstr("8 elements at 0"));
   EXPECT_THAT(refused([](View* v) { v->shape = {kHuge, kHuge}; }), HasSubstr("overflows"));
   EXPECT_THAT(refused([](View* v) { v->shape = {kHuge, kHuge, 0}; }), HasSubstr("overflows"));
@@ -130,7 +131,8 @@ TEST(TorchPickle, ForeignNamesAreRefusedByName) {
   EXPECT_THAT(pickle_error(pickled::name("torch", "LongStorage")), HasSubstr("torch.LongStorage"));
   EXPECT_THAT(pickle_error(pickled::name("numpy.core.multiarray", "_reconstruct")),
               HasSubstr("numpy.core.multiarray._reconstruct"));
-  for (const std::string opcode : {"i", "o", "\x81", "\x93", "P", "\x82", "\x95", "2", "0", "\xff"}) {
+  for (const std::string opcode :
+       {"i", "o", "\x81", "\x93", "P", "\x82", "\x95", "2", "0", "\xff"}) {
     EXPECT_THAT(pickle_error(opcode), HasSubstr("opcode 0x")) << opcode;
   }
 }

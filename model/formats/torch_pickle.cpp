@@ -15,14 +15,25 @@ namespace kvg {
 
 namespace {
 
-enum class Kind : uint8_t { none, boolean, integer, text, tuple, list, dict, name, storage, tensor };
+enum class Kind : uint8_t {
+  none,
+  boolean,
+  integer,
+  text,
+  tuple,
+  list,
+  dict,
+  name,
+  storage,
+  tensor
+};
 
 struct Value {
   Kind kind = Kind::none;
-  int64_t integer = 0;         // boolean, integer
-  std::string_view text{};     // text; name: "module name"
-  std::vector<Value*> items{}; // tuple, list; dict: key, value, key, value
-  TorchTensor tensor{};        // tensor; storage: what is known of one
+  int64_t integer = 0;          // boolean, integer
+  std::string_view text{};      // text; name: "module name"
+  std::vector<Value*> items{};  // tuple, list; dict: key, value, key, value
+  TorchTensor tensor{};         // tensor; storage: what is known of one
 };
 
 // What a small pickle could blow up by mentioning one value again and again.
@@ -42,8 +53,8 @@ constexpr std::array<std::pair<std::string_view, DType>, 4> kStorages = {
 
 std::string_view kind_name(Kind kind) {
   constexpr std::array<std::string_view, 10> kNames = {
-      "None", "a boolean", "an integer", "a string",  "a tuple",
-      "a list", "a dictionary", "a name", "a storage", "a tensor"};
+      "None",   "a boolean",    "an integer", "a string",  "a tuple",
+      "a list", "a dictionary", "a name",     "a storage", "a tensor"};
   return kNames[static_cast<size_t>(kind)];
 }
 
@@ -265,8 +276,7 @@ class Machine {
 
   void push_name() {
     const size_t first = pickle_.find('\n', at_);
-    const size_t second =
-        first == std::string_view::npos ? first : pickle_.find('\n', first + 1);
+    const size_t second = first == std::string_view::npos ? first : pickle_.find('\n', first + 1);
     if (second == std::string_view::npos) refuse("the end of the data", "a module and a name");
     std::string name = fmt::format("{} {}", pickle_.substr(at_, first - at_),
                                    pickle_.substr(first + 1, second - first - 1));
@@ -344,10 +354,10 @@ class Machine {
   std::string_view pickle_;
   const std::string& where_;
   uint64_t at_ = 0;
-  uint64_t opcode_at_ = 0;      // of the opcode being read, for errors
-  std::deque<Value> values_;    // owns them all: a pickle may tie values into a ring
+  uint64_t opcode_at_ = 0;    // of the opcode being read, for errors
+  std::deque<Value> values_;  // owns them all: a pickle may tie values into a ring
   std::vector<Value*> stack_;
-  std::vector<size_t> marks_;   // heights of the stack
+  std::vector<size_t> marks_;  // heights of the stack
   std::unordered_map<uint64_t, Value*> memo_;
 };
 

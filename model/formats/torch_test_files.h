@@ -11,7 +11,10 @@ namespace kvg {
 
 inline std::string le(uint64_t value, size_t bytes) {
   std::string text;
-  for (size_t i = 0; i < bytes; ++i) text.push_back(static_cast<char>(value >> (8 * i) & 0xff));
+  for (size_t i = 0; i < bytes; ++i) {
+    text.push_back(static_cast<char>(value & 0xff));
+    value >>= 8;
+  }
   return text;
 }
 
@@ -28,15 +31,14 @@ inline std::string zip_bytes(const ZipContent& content, bool zip64 = false) {
     const uint64_t local = file.size();
     const uint64_t padding = 64 - (local + 34 + name.size()) % 64;
     const std::string sizes = le(bytes.size(), 4) + le(bytes.size(), 4);
-    file += "PK\3\4" + le(0, 10) + checksum + sizes + le(name.size(), 2) + le(padding + 4, 2) + name +
-            "FB" + le(padding, 2) + std::string(padding, 'Z') + bytes;
-    const std::string extra =
-        zip64 ? le(0x7777, 2) + le(3, 2) + "abc" + le(1, 2) + le(24, 2) + le(bytes.size(), 8) +
-                    le(bytes.size(), 8) + le(local, 8)
-              : "";
-    directory += "PK\1\2" + le(0, 12) + checksum +
-                 (zip64 ? le(kSee, 4) + le(kSee, 4) : sizes) + le(name.size(), 2) +
-                 le(extra.size(), 2) + le(0, 10) + le(zip64 ? kSee : local, 4) + name + extra;
+    file += "PK\3\4" + le(0, 10) + checksum + sizes + le(name.size(), 2) + le(padding + 4, 2) +
+            name + "FB" + le(padding, 2) + std::string(padding, 'Z') + bytes;
+    const std::string extra = zip64 ? le(0x7777, 2) + le(3, 2) + "abc" + le(1, 2) + le(24, 2) +
+                                          le(bytes.size(), 8) + le(bytes.size(), 8) + le(local, 8)
+                                    : "";
+    directory += "PK\1\2" + le(0, 12) + checksum + (zip64 ? le(kSee, 4) + le(kSee, 4) : sizes) +
+                 le(name.size(), 2) + le(extra.size(), 2) + le(0, 10) +
+                 le(zip64 ? kSee : local, 4) + name + extra;
   }
   const uint64_t begin = file.size();
   file += directory;
@@ -54,7 +56,9 @@ inline std::string zip_bytes(const ZipContent& content, bool zip64 = false) {
 namespace pickled {
 
 inline std::string text(const std::string& value) { return "X" + le(value.size(), 4) + value; }
-inline std::string integer(int64_t value) { return "\x8a\x08" + le(static_cast<uint64_t>(value), 8); }
+inline std::string integer(int64_t value) {
+  return "\x8a\x08" + le(static_cast<uint64_t>(value), 8);
+}
 inline std::string name(const std::string& module, const std::string& function) {
   return "c" + module + "\n" + function + "\n";
 }
