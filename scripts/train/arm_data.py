@@ -34,7 +34,7 @@ def options():
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--steps", type=int, default=320)
     p.add_argument("--held-out", type=int, default=2, help="batches")
-    p.add_argument("--row", type=int, default=8192, help="tokens")
+    p.add_argument("--row", type=int, default=4096, help="tokens")
     p.add_argument("--batch-tokens", type=int, default=131072)
     p.add_argument("--made", type=float, default=0.45, help="share of generated rows")
     p.add_argument("--workers", type=int, default=os.cpu_count() or 2)

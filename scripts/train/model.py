@@ -1,4 +1,4 @@
-"""kvg-tiny: a small Llama (grouped-query attention, SwiGLU, RoPE on halves, tied embedding).
+"""kvg-tiny and kvg-small: Llamas (grouped-query attention, SwiGLU, RoPE on halves, tied embedding).
 
 The blocks are functions of their weights, so that one compiled graph serves all layers.
 """
@@ -26,6 +26,12 @@ class Config:
 
     def to_dict(self):
         return asdict(self)
+
+
+SHAPES = {
+    "tiny": Config(),
+    "small": Config(layers=14, width=512, heads=8, kv_heads=2, hidden=1536),
+}
 
 
 class Block(nn.Module):

@@ -1,6 +1,7 @@
 """Trains kvg-tiny on one CUDA GPU, tests it on held-out data and exports it.
 
     python3 scripts/train/train.py --data $KVG_DATA --tokenizer T/tokenizer.model --out runs/tiny
+    torchrun --nproc-per-node 4 scripts/train/train.py --shape small ...     # several GPUs
     python3 scripts/train/train.py --smoke      # a CPU, under a minute, no data
 
 The schedule follows the clock: short rows first, long rows last, and a learning rate that falls to
@@ -16,6 +17,12 @@ import multiprocessing
 import os
 import pathlib
 import time
+from dataclasses import replace
+
+# One process a GPU under torchrun, and each sees its own alone.
+RANK, PROCESSES = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+if PROCESSES > 1:
+    os.environ["CUDA_VISIBLE_DEVICES"] = os.environ["LOCAL_RANK"]
 
 import numpy as np
 import sentencepiece as spm
@@ -27,7 +34,7 @@ import evaluate
 import export
 from data import Batches, Problems
 from messy import Facts
-from model import Config, TinyLlama
+from model import SHAPES, TinyLlama
 from optim import Optimizer
 
 START = time.time()
@@ -62,7 +69,8 @@ def options():
     p.add_argument("--cache", type=pathlib.Path, help="token cache, default OUT/tokens")
     p.add_argument("--seconds", type=float, default=260.0, help="training time")
     p.add_argument("--stages", type=parse_stages, default="1024:0.12,4096:0.78,8192:1")
-    p.add_argument("--batch-tokens", type=int, default=131072)
+    p.add_argument("--shape", choices=SHAPES, default="tiny")
+    p.add_argument("--batch-tokens", type=int, default=131072, help="of each GPU")
     p.add_argument("--made", type=float, default=0.45, help="share of generated rows")
     p.add_argument(
         "--decay", type=float, default=0.5, help="share of the budget the learning rate falls over"
@@ -95,11 +103,29 @@ def precision(device):
     return context
 
 
+def average_gradients(model):
+    if PROCESSES > 1:
+        gradients = [p.grad for p in model.parameters()]
+        flat = torch._utils._flatten_dense_tensors(gradients)
+        torch.distributed.all_reduce(flat, torch.distributed.ReduceOp.AVG)
+        parts = torch._utils._unflatten_dense_tensors(flat, gradients)
+        torch._foreach_copy_(gradients, list(parts))
+
+
+def agree(progress):
+    """That of the first process, so that all take the same steps."""
+    if PROCESSES == 1:
+        return progress
+    value = torch.tensor(progress, dtype=torch.float64, device=DEVICE)
+    torch.distributed.broadcast(value, 0)
+    return value.item()
+
+
 class Trainer:
     def __init__(self, model, batches, stages, decay, context, device):
         self.model, self.batches, self.stages, self.decay = model, batches, stages, decay
         self.context, self.optimizer = context, Optimizer(model, compiled=device != "cpu")
-        self.steps = 0
+        self.steps, self.device = 0, device
 
     def scale(self, progress):
         """Learning rate relative to its peak."""
@@ -120,6 +146,7 @@ class Trainer:
 
     def step(self, progress):
         loss = self.loss(self.stage(progress))
+        average_gradients(self.model)
         self.optimizer.step(self.scale(progress))
         self.steps += 1
         return loss
@@ -148,18 +175,18 @@ class Trainer:
 def run(trainer, seconds, every, measure):
     """Trains for `seconds`, the time spent in measure() not counted. Returns the curve."""
     curve, paused, mark, begin = [], 0.0, 0.0, time.time()
-    while (progress := (time.time() - begin - paused) / seconds) < 1:
+    while (progress := agree((time.time() - begin - paused) / seconds)) < 1:
         loss = trainer.step(progress)
         if trainer.steps % 20 == 0:
             synchronize()
-        elapsed = time.time() - begin - paused
+        elapsed = progress * seconds
         if elapsed - mark > every:
             synchronize()
             stop, mark = time.time(), elapsed
             row = {
                 "seconds": round(elapsed, 1),
                 "step": trainer.steps,
-                "Mtok": round(trainer.steps * trainer.batches.batch_tokens / 1e6, 1),
+                "Mtok": round(trainer.steps * trainer.batches.batch_tokens * PROCESSES / 1e6, 1),
                 "text_loss": round(loss.item(), 3),
                 **measure(),
             }
@@ -189,14 +216,15 @@ def final_tests(model, tests, abstain, source, token_bytes, context):
 def write_results(args, out, model, trainer, curve, seconds, result, positions):
     with torch.no_grad():
         export.write_folder(model, args.tokenizer, out / "model", positions)
-    tokens = trainer.steps * args.batch_tokens
+    tokens = trainer.steps * args.batch_tokens * PROCESSES
     summary = {
         "seconds": round(seconds, 1),
         "steps": trainer.steps,
         "tokens": tokens,
         "parameters": sum(p.numel() for p in model.parameters()),
         "stages": args.stages,
-        "batch_tokens": args.batch_tokens,
+        "batch_tokens": args.batch_tokens * PROCESSES,
+        "gpus": PROCESSES,
         "made": args.made,
         "decay": args.decay,
         "seed": args.seed,
@@ -224,11 +252,14 @@ def make_trainer(args, processor, source, words):
     make = functools.partial(Problems, processor, source.train, source.code, words)
     longest = args.stages[-1][0]
     batches = Batches(
-        make, source.train, DEVICE, args.made, args.batch_tokens, args.workers, longest, args.seed
-    )
+        make, source.train, DEVICE, args.made, args.batch_tokens, args.workers, longest,
+        args.seed + 7919 * RANK,
+    )  # fmt: skip
+    if PROCESSES > 1:  # after the workers were forked
+        torch.distributed.init_process_group("nccl")
     torch.manual_seed(args.seed)
     torch.set_float32_matmul_precision("high")
-    model = TinyLlama(Config(vocab=processor.vocab_size())).to(DEVICE)
+    model = TinyLlama(replace(SHAPES[args.shape], vocab=processor.vocab_size())).to(DEVICE)
     if DEVICE == "cuda":
         model.compile()
     log(f"{sum(p.numel() for p in model.parameters())} parameters")
@@ -244,14 +275,17 @@ def main(args):
         f" {source.train_bytes / len(source.train):.3f} bytes a token"
     )
     tenth = len(source.words) // 10
-    tests = build_tests(processor, source, source.words[:tenth], args.lengths, args.items)
-    log("tests built")
+    if RANK == 0:
+        tests = build_tests(processor, source, source.words[:tenth], args.lengths, args.items)
+        log("tests built")
     trainer = make_trainer(args, processor, source, source.words[tenth:])
     trainer.warm_up()
     model, context = trainer.model, trainer.context
     token_bytes = corpus.token_bytes(processor)
 
     def measure():
+        if RANK > 0:
+            return {}
         wiki = source.val["wiki"]
         bits = evaluate.bits_per_byte(model, wiki, token_bytes, context, windows=32)
         row = {"bpb_wiki": round(bits, 3)}
@@ -267,6 +301,10 @@ def main(args):
         for p in model.parameters():  # test what is shipped
             p.copy_(p.bfloat16().float())
     abstain = processor.encode(Facts().abstain)[0]
+    if PROCESSES > 1:
+        torch.distributed.destroy_process_group()
+    if RANK > 0:
+        return
     result = final_tests(model, tests, abstain, source, token_bytes, context)
     write_results(args, args.out, model, trainer, curve, seconds, result, args.stages[-1][0])
     for name, table in result.items():
