@@ -22,7 +22,8 @@ from dataclasses import replace
 # One process a GPU under torchrun, and each sees its own alone.
 RANK, PROCESSES = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
 if PROCESSES > 1:
-    os.environ["CUDA_VISIBLE_DEVICES"] = os.environ["LOCAL_RANK"]
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(PROCESSES))))
+    os.environ["CUDA_VISIBLE_DEVICES"] = visible.split(",")[int(os.environ["LOCAL_RANK"])]
 
 import numpy as np
 import sentencepiece as spm
