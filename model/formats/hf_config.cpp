@@ -144,7 +144,8 @@ std::vector<int32_t> read_eos(const Object& root) {
 void read_kvgauge(const Object& root, ModelConfig* config) {
   const std::optional<Object> extra = root.object("kvgauge");
   if (!extra) return;
-  const std::array<std::string, 3> known = {"attention", "head_norm", "rope_bf16_angles"};
+  const std::array<std::string, 5> known = {"attention", "head_norm", "rope_bf16_angles", "base",
+                                            "base_hash"};
   extra->refuse_unknown(known);
   const std::string attention = extra->text("attention", "gqa");
   if (attention != "gqa" && attention != "coda") extra->refuse("attention", "\"gqa\" or \"coda\"");
@@ -161,14 +162,40 @@ void refuse_unsupported(const Object& root) {
   }
 }
 
-}  // namespace
+bool is_sha256(const std::string& text) {
+  return text.size() == 64 && text.find_first_not_of("0123456789abcdef") == text.npos;
+}
 
-ModelConfig parse_hf_config(std::string_view text, const std::string& where) {
-  const Json json = Json::parse(text.begin(), text.end(), nullptr, false);
+Json parse_object(std::string_view text, const std::string& where) {
+  Json json = Json::parse(text.begin(), text.end(), nullptr, false);
   if (!json.is_object()) {
     throw Error(where, "", json.is_discarded() ? "invalid JSON" : "JSON of another kind",
                 "a JSON object");
   }
+  return json;
+}
+
+}  // namespace
+
+std::optional<HfBase> parse_hf_base(std::string_view text, const std::string& where) {
+  const Json json = parse_object(text, where);
+  const std::optional<Object> extra = Object(json, where, "").object("kvgauge");
+  if (!extra) return std::nullopt;
+  const bool hashed = extra->find("base_hash") != nullptr;
+  if (extra->find("base") == nullptr) {
+    if (hashed) extra->refuse("base_hash", "it beside kvgauge.base only");
+    return std::nullopt;
+  }
+  HfBase base{extra->text("base", ""), extra->text("base_hash", "")};
+  if (base.source.empty()) extra->refuse("base", "the name of a zoo model or a relative path");
+  if (hashed && !is_sha256(base.hash)) {
+    extra->refuse("base_hash", "64 lower-case hexadecimal digits");
+  }
+  return base;
+}
+
+ModelConfig parse_hf_config(std::string_view text, const std::string& where) {
+  const Json json = parse_object(text, where);
   const Object root(json, where, "");
   refuse_unsupported(root);
   ModelConfig config;

@@ -112,6 +112,26 @@ TEST(HfConfig, ReadsWhatTheProjectAdds) {
               HasSubstr("head_norm: found true"));  // without coda
 }
 
+TEST(HfConfig, ReadsTheBaseOfAnOverlay) {
+  const auto base = [](const Json& kvgauge) {
+    return parse_hf_base(Json{{"kvgauge", kvgauge}}.dump(), "c");
+  };
+  EXPECT_FALSE(parse_hf_base("{}", "c"));
+  EXPECT_FALSE(base({{"attention", "coda"}, {"base", nullptr}}));
+  EXPECT_EQ(base({{"base", "kvg-tiny"}})->source, "kvg-tiny");
+  EXPECT_EQ(base({{"base", "kvg-tiny"}})->hash, "");
+  const std::string hash(64, 'a');
+  EXPECT_EQ(base({{"base", "../b"}, {"base_hash", hash}})->hash, hash);
+  const auto refused = [&](const Json& kvgauge) { return error_of([&] { base(kvgauge); }); };
+  EXPECT_EQ(refused({{"base", 5}}), "c: kvgauge.base: found 5, expected a string");
+  EXPECT_THAT(refused({{"base", ""}}), HasSubstr("kvgauge.base: found \"\", expected the name"));
+  EXPECT_THAT(refused({{"base_hash", hash}}), HasSubstr("expected it beside kvgauge.base only"));
+  EXPECT_THAT(refused({{"base", "b"}, {"base_hash", hash + "a"}}), HasSubstr("expected 64 lower"));
+  EXPECT_THAT(refused({{"base", "b"}, {"base_hash", std::string(64, 'A')}}),
+              HasSubstr("kvgauge.base_hash: found \"AAA"));
+  EXPECT_THAT(error_of([] { parse_hf_base("{", "c"); }), HasSubstr("c: found invalid JSON"));
+}
+
 TEST(HfConfig, NamesFileKeyFoundAndExpected) {
   EXPECT_EQ(parse_error({{"hidden_size", "64"}}),
             "config.json: hidden_size: found \"64\", expected an integer");
