@@ -16,6 +16,7 @@ nlohmann::json geometry_json(const LoadedModel& model) {
                          {"ffn", config.ffn},
                          {"vocab", config.vocab},
                          {"parameters", config.parameters()}};
+  if (config.coda) json["second_map"] = config.add_second_map ? "add" : "subtract";
   for (const Assumption& assumed : model.assumptions) {
     json["assumed"][assumed.setting] = assumed.value;
   }

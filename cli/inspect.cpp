@@ -24,7 +24,9 @@ void inspect_model(const std::string& source) {
   };
   row("name", config.name);
   row("architecture", config.architecture);
-  row("attention", config.coda ? "coda (two streams)" : "gqa");
+  row("attention", !config.coda            ? "gqa"
+                   : config.add_second_map ? "coda (two streams, the second added)"
+                                           : "coda (two streams)");
   row("parameters", with_commas(config.parameters()));
   row("layers", std::to_string(config.layers));
   row("hidden", std::to_string(config.hidden));

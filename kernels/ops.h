@@ -75,7 +75,9 @@ struct RopeSettings {
 //   q stream 0: RoPE_p(q);
 //   q stream 1 (coda): R_theta RoPE_p(q), R_theta turning the interleaved pairs (2j, 2j+1) by
 //   theta[h, j] whatever the RoPE pairing is (the published rule);
-//   k: RoPE_p(k);  v: copied;  lambda, gate: sigmoid.
+//   k: RoPE_p(k);  v: copied;  gate: sigmoid;
+//   lambda: sigmoid, or -sigmoid under `negate_lambda`: attention's o_0 - lambda o_1 then adds the
+//   second map (a control of equal cost).
 // `bank_positions`, when given, makes a second frame of queries for slots that keep in-cache
 // positions (StreamingLLM): with c = bank_positions[r] <= p = positions[r],
 //   frame 1: every stream computed at position c;
@@ -91,7 +93,8 @@ struct PrepareHeadsParams {
   int heads = 0, kv_heads = 0, head_dim = 0;
   Tensor theta;            // [H, head_dim/2] wide, empty: one stream
   int lambda_column = -1;  // first column of lambda (H of them) in `fused`, -1: none
-  int gate_column = -1;    // column of the write gate in `fused`, -1: none (gates are 1)
+  bool negate_lambda = false;
+  int gate_column = -1;  // column of the write gate in `fused`, -1: none (gates are 1)
   Tensor q;       // [frames, rows, streams, H, head_dim]  (written as 4-d: [frames*rows, ...])
   Tensor k;       // [rows, Hkv, head_dim]
   Tensor v;       // [rows, Hkv, head_dim]

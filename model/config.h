@@ -31,9 +31,10 @@ struct ModelConfig {
 
   // Differential attention (the `coda` attention): theta and lambda per layer.
   bool coda = false;
-  bool write_gate = false;   // write_proj present; without it every gate is 1
-  bool summary_eta = false;  // summary_eta_logit present; without it the rate is sigmoid(-3)
-  bool head_norm = false;    // RMSNorm over head_dim after the two streams are combined
+  bool add_second_map = false;  // o_0 + lambda o_1 instead of o_0 - lambda o_1
+  bool write_gate = false;      // write_proj present; without it every gate is 1
+  bool summary_eta = false;     // summary_eta_logit present; without it the rate is sigmoid(-3)
+  bool head_norm = false;       // RMSNorm over head_dim after the two streams are combined
 
   int streams() const { return coda ? 2 : 1; }
   int64_t q_width() const { return int64_t{heads} * head_dim; }

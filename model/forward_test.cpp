@@ -1,6 +1,7 @@
 // The forward pass against what others compute: Hugging Face's logits on random checkpoints,
 // kvg-tiny as transformers runs it, and the published text of stories260K.
 #include "model/formats/safetensors.h"
+#include "model/presets/random_checkpoint.h"
 #include "model/session.h"
 #include "model/tokenizer.h"
 
@@ -78,6 +79,38 @@ TEST(HuggingFace, FullCacheOverASlidingWindowModelIsRefused) {
   const Model model((kSource / "model/formats/golden/mistral-window").string(), make_ops(false));
   EXPECT_NO_THROW(Session(model.weights, *model.ops, Method::parse("full"), {8, 16}));
   EXPECT_THROW(Session(model.weights, *model.ops, Method::parse("full"), {8, 17}), Error);
+}
+
+// A coda model of which both streams are alike (theta 0) and lambda is 1/2, its output projections
+// multiplied by `scale`.
+std::vector<float> logits_of_equal_streams(bool add_second_map, double scale) {
+  ModelConfig config = preset_config("kvg-tiny-coda");
+  config.layers = 2;
+  config.hidden = config.ffn = config.vocab = 32;
+  config.head_dim = 8;
+  config.head_norm = false;  // it would divide the scale out
+  config.add_second_map = add_second_map;
+  const auto ops = make_reference_ops();
+  Weights weights = Weights::load(*open_random(config, 1), *ops);
+  for (const LayerWeights& layer : weights.layers) {
+    std::fill_n(layer.theta.as<double>(), layer.theta.elements(), 0.0);
+    std::fill_n(layer.fused_bias.as<double>() + config.lambda_column(), config.heads, 0.0);
+    std::fill_n(layer.fused.row<double>(config.lambda_column()), config.heads * config.hidden, 0.0);
+    for (int64_t i = 0; i < layer.output.elements(); ++i) layer.output.as<double>()[i] *= scale;
+  }
+  const Session session(weights, *ops, Method::parse("full+f32"), {4, 16});
+  const auto sequence = session.start();
+  const std::vector<int32_t> tokens = {3, 1, 4, 1, 5, 9};
+  sequence->append(tokens);
+  return sequence->logits();
+}
+
+// (1 - 1/2) and (1 + 1/2) of one stream are the same model once the scale takes them out.
+TEST(SecondMap, IsSubtractedOrAdded) {
+  const std::vector<float> subtracted = logits_of_equal_streams(false, 2.0);
+  const std::vector<float> added = logits_of_equal_streams(true, 2.0 / 3.0);
+  EXPECT_LT(relative_error(added, subtracted, added.size()), 1e-6);
+  EXPECT_GT(relative_error(logits_of_equal_streams(true, 2.0), subtracted, added.size()), 0.01);
 }
 
 // golden.json is written by scripts/train/write_golden.py with transformers, in fp32.

@@ -92,6 +92,7 @@ HeadTensors Pass::project(const LayerWeights& layer, int index, int64_t rows) {
   params.head_dim = config.head_dim;
   params.theta = layer.theta;
   params.lambda_column = config.lambda_column();
+  params.negate_lambda = config.add_second_map;
   params.gate_column = config.gate_column();
   params.q = heads.q;
   params.k = heads.k;

@@ -20,6 +20,7 @@ struct HeadsCase {
   int kv_heads = 2;
   int head_dim = 64;
   bool coda = false;  // theta, lambda and gate
+  bool negate_lambda = false;
   RopeSettings rope;
   std::vector<int64_t> positions;
   std::vector<int64_t> bank_positions;
@@ -53,6 +54,7 @@ struct HeadsCase {
     if (coda) {
       p.lambda_column = static_cast<int>(q_width() + 2 * kv_width());
       p.gate_column = p.lambda_column + heads;
+      p.negate_lambda = negate_lambda;
     }
     p.q = q.on(ops);
     p.k = k.on(ops);
@@ -73,6 +75,7 @@ TEST(PrepareHeadsTest, AgreesWithTheReference) {
         c.rows = rows;
         c.head_dim = head_dim;
         c.coda = variant % 2 == 1;
+        c.negate_lambda = variant / 4 == 1;
         c.rope.half_split = variant / 2 % 2 == 1;
         for (int64_t row = 0; row < rows; ++row) {
           c.positions.push_back(3000000 + 7 * row);  // where a float angle has no fraction left
@@ -160,6 +163,11 @@ TEST(PrepareHeadsTest, LambdaAndGateAreSigmoids) {
       EXPECT_NEAR(c.lambda.wide()[row * 4 + h], sigmoid(extra[h]), 1e-14);
     EXPECT_NEAR(c.gate.wide()[row], sigmoid(extra[4]), 1e-14);
   }
+  std::vector<double> negated = c.lambda.wide();
+  for (double& lambda : negated) lambda = -lambda;
+  c.negate_lambda = true;
+  c.run(*reference);
+  EXPECT_EQ(c.lambda.wide(), negated);
   HeadsCase plain;
   plain.positions = {1, 2, 3};
   plain.draw(random);

@@ -89,7 +89,10 @@ void prepare_heads_row(const PrepareHeadsParams& p, const RopeAngles& angles,
            p.k.row<T>(row) + int64_t{h} * p.head_dim);
   }
   if (p.lambda) {
-    for (int h = 0; h < p.heads; ++h) p.lambda.row<T>(row)[h] = sigmoid(fused[p.lambda_column + h]);
+    for (int h = 0; h < p.heads; ++h) {
+      const T lambda = sigmoid(fused[p.lambda_column + h]);
+      p.lambda.row<T>(row)[h] = p.negate_lambda ? -lambda : lambda;
+    }
   }
   if (p.gate) p.gate.as<T>()[row] = p.gate_column < 0 ? T{1} : sigmoid(fused[p.gate_column]);
 }

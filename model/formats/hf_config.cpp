@@ -144,12 +144,19 @@ std::vector<int32_t> read_eos(const Object& root) {
 void read_kvgauge(const Object& root, ModelConfig* config) {
   const std::optional<Object> extra = root.object("kvgauge");
   if (!extra) return;
-  const std::array<std::string, 5> known = {"attention", "head_norm", "rope_bf16_angles", "base",
-                                            "base_hash"};
+  const std::array<std::string, 6> known = {"attention",        "second_map", "head_norm",
+                                            "rope_bf16_angles", "base",       "base_hash"};
   extra->refuse_unknown(known);
   const std::string attention = extra->text("attention", "gqa");
   if (attention != "gqa" && attention != "coda") extra->refuse("attention", "\"gqa\" or \"coda\"");
   config->coda = attention == "coda";
+  const std::string second = extra->text("second_map", "subtract");
+  if (second != "subtract" && second != "add")
+    extra->refuse("second_map", "\"subtract\" or \"add\"");
+  if (!config->coda && extra->find("second_map") != nullptr) {
+    extra->refuse("second_map", "it with \"attention\": \"coda\" only");
+  }
+  config->add_second_map = second == "add";
   config->head_norm = extra->boolean("head_norm", false);
   config->rope.bf16_angles = extra->boolean("rope_bf16_angles", false);
 }

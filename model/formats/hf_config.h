@@ -15,8 +15,9 @@ namespace kvg {
 //
 // An object `kvgauge` adds what Hugging Face has no words for:
 //   "attention": "gqa" (default) or "coda"; "head_norm": boolean (coda);
-//   "rope_bf16_angles": boolean (RopeSettings::bf16_angles).
-//   "base", "base_hash": see HfBase.
+//   "second_map": "subtract" (default) or "add", how coda combines its two streams;
+//   "rope_bf16_angles": boolean (RopeSettings::bf16_angles);
+//   "base", "base_hash": HfBase.
 // Whether there is a write gate and a learned summary rate is read from the tensors present.
 // The caller sets `name`, compares with the tensors, then validates.
 ModelConfig parse_hf_config(std::string_view text, const std::string& where);

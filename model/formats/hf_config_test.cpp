@@ -103,6 +103,16 @@ TEST(HfConfig, ReadsWhatTheProjectAdds) {
   EXPECT_TRUE(config.coda);
   EXPECT_TRUE(config.head_norm);
   EXPECT_TRUE(config.rope.bf16_angles);
+  EXPECT_FALSE(config.add_second_map);
+  const auto second = [](const Json& how) {
+    return Json{{"kvgauge", {{"attention", "coda"}, {"second_map", how}}}};
+  };
+  EXPECT_TRUE(parse(changed(second("add"))).add_second_map);
+  EXPECT_FALSE(parse(changed(second("subtract"))).add_second_map);
+  EXPECT_THAT(parse_error(second("plus")),
+              HasSubstr("kvgauge.second_map: found \"plus\", expected \"subtract\" or \"add\""));
+  EXPECT_THAT(parse_error({{"kvgauge", {{"second_map", "add"}}}}),
+              HasSubstr("kvgauge.second_map: found \"add\", expected it with \"attention\""));
   EXPECT_FALSE(parse(changed({{"kvgauge", Json::object()}})).coda);
   EXPECT_THAT(parse_error({{"kvgauge", {{"attention", "mla"}}}}),
               HasSubstr("kvgauge.attention: found \"mla\", expected \"gqa\" or \"coda\""));

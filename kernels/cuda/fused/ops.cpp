@@ -106,6 +106,7 @@ void prepare_heads(CudaContext& context, const PrepareHeadsParams& p) {
   heads.kv_heads = p.kv_heads;
   heads.head_dim = p.head_dim;
   heads.lambda_column = p.lambda_column;
+  heads.negate_lambda = p.negate_lambda;
   heads.gate_column = p.gate_column;
   heads.half_split = p.rope.half_split;
   heads.bf16_angles = p.rope.bf16_angles;

@@ -139,7 +139,8 @@ __device__ void store_gates(const PrepareHeadsLaunch& p, int64_t row) {
   const auto* fused = static_cast<const __nv_bfloat16*>(p.fused) + row * p.width;
   if (p.lambda != nullptr) {
     for (int h = static_cast<int>(threadIdx.x); h < p.heads; h += kThreads) {
-      p.lambda[row * p.heads + h] = sigmoid(fused[p.lambda_column + h]);
+      const float lambda = sigmoid(fused[p.lambda_column + h]);
+      p.lambda[row * p.heads + h] = p.negate_lambda ? -lambda : lambda;
     }
   }
   if (p.gate != nullptr && threadIdx.x == 0) {

@@ -33,6 +33,7 @@ struct PrepareHeadsLaunch {
   int32_t heads = 0, kv_heads = 0;
   int32_t head_dim = 0;        // 64 or 128
   int32_t lambda_column = -1;  // -1: none
+  bool negate_lambda = false;  // lambda is -sigmoid
   int32_t gate_column = -1;    // -1: gates are 1
   bool half_split = true;
   bool bf16_angles = false;

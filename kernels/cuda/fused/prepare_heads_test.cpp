@@ -17,6 +17,7 @@ struct Case {
   int64_t rows = 3;
   int heads = 4, kv_heads = 2, head_dim = 128;
   bool two_streams = false;  // theta and lambda
+  bool negate_lambda = false;
   bool gated = false;
   bool two_frames = false;
   RopeSettings rope;
@@ -83,6 +84,7 @@ Results by_reference(const Case& c, Inputs inputs) {
   p.head_dim = c.head_dim;
   p.theta = host(inputs.theta, {heads, head_dim / 2});
   p.lambda_column = c.two_streams ? static_cast<int>(c.vectors() * head_dim) : -1;
+  p.negate_lambda = c.negate_lambda;
   p.gate_column = c.gated ? static_cast<int>(c.width() - 1) : -1;
   p.q = host(r.q, {c.q_rows(), streams, heads, head_dim});
   p.k = host(r.k, {c.rows, kv_heads, head_dim});
@@ -117,6 +119,7 @@ Results by_kernel(const Case& c, const Inputs& inputs) {
   p.kv_heads = c.kv_heads;
   p.head_dim = c.head_dim;
   p.lambda_column = c.two_streams ? static_cast<int>(c.vectors() * c.head_dim) : -1;
+  p.negate_lambda = c.negate_lambda;
   p.gate_column = c.gated ? static_cast<int>(c.width() - 1) : -1;
   p.half_split = c.rope.half_split;
   p.bf16_angles = c.rope.bf16_angles;
@@ -171,6 +174,8 @@ TEST_F(PrepareHeadsTest, MatchesTheReferenceAtTheGeometryOfMistral) {
   c.kv_heads = 8;
   c.two_streams = true;
   expect_agreement(c);  // width a multiple of 8
+  c.negate_lambda = true;
+  expect_agreement(c);
   c.gated = true;
   expect_agreement(c);  // rows that begin anywhere
 }
