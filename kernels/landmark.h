@@ -18,7 +18,7 @@
 //   summary bank  keeps running averages of tokens whose keys point the same way within the slow
 //   RoPE dimensions.
 // Averaging keys of different positions would cancel their fast dimensions, so a summary key holds
-// only the slow ones; the others are zero.
+// only the slow ones; the others are zero. (A control calls all of them slow.)
 namespace kvg {
 
 // In which order the tokens of one eviction are offered; the first `exact_candidates` go to the
@@ -110,7 +110,7 @@ struct LandmarkParams {
   int64_t first_position = 0;  // of row 0
   int32_t layer = 0;
   const double* eta = nullptr;         // [kv_heads] host, rate of the averages in (0, 1)
-  std::span<const int32_t> slow_dims;  // ascending
+  std::span<const int32_t> slow_dims;  // ascending, at most head_dim of them
   LandmarkBank bank;                   // updated in place
   LandmarkRules rules;
   // Before the first step, computes the resident normalised copies from the slots: for banks that

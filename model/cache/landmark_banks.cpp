@@ -55,7 +55,8 @@ std::shared_ptr<const LandmarkShape> LandmarkShape::make(const LandmarkSettings&
   CodecSpec plain;
   plain.kind = settings.rules.bf16_arithmetic ? CodecKind::bf16 : CodecKind::f32;
   shape->summary_v = Codec::make(plain, geometry.head_dim);
-  if (settings.published_state) {
+  const bool every_dim = std::ssize(shape->slow_dims) == geometry.head_dim;
+  if (settings.published_state || every_dim) {
     shape->summary_k = shape->summary_v;
   } else {
     shape->summary_k = make_band_codec(plain.kind, geometry.head_dim, shape->slow_dims);

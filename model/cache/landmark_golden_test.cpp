@@ -199,8 +199,9 @@ TEST(LandmarkQuirks, EachChangesSomeCase) {
   const auto ops = make_reference_ops();
   for (const std::string quirk :
        {"candidates=sorted", "routing=live", "routing=triton", "insert=free,tau_merge=0.5",
-        "lf_band=pairs", "block_gate=on", "key_scale=one", "copy=exact", "schedule=grid", "sinks=2",
-        "tau_gate=0.3", "tau_novel=0.5", "tau_summary=0.3", "count_bias=on"}) {
+        "lf_band=pairs", "lf_band=all", "block_gate=on", "key_scale=one", "copy=exact",
+        "schedule=grid", "sinks=2", "tau_gate=0.3", "tau_novel=0.5", "tau_summary=0.3",
+        "count_bias=on"}) {
     double largest = 0;
     for (const std::string name : {"zero_init", "refresh"}) {
       const std::vector<double> published = outputs_with(*ops, name, "");

@@ -56,6 +56,11 @@ LandmarkRouting routing_of(const Choices& choices) {
                                                          : LandmarkRouting::triton;
 }
 
+LandmarkBand band_of(const Choices& choices) {
+  if (choices.is("lf_band", "pairs", "pairs", "dims")) return LandmarkBand::pairs;
+  return choices.is("lf_band", "dims", "pairs", "dims") ? LandmarkBand::dims : LandmarkBand::all;
+}
+
 [[noreturn]] void fail(const std::string& key, int64_t found, const std::string& expected) {
   throw Error("method landmark", key, std::to_string(found), expected);
 }
@@ -165,8 +170,9 @@ std::vector<ArgumentSpec> landmark_argument_specs() {
       choice("insert", {"free", "compete"},
              "summary slots open when nothing is similar, or unused ones compete; auto: free | "
              "compete"),
-      choice("lf_band", {"pairs", "dims"},
-             "slow key dimensions: true RoPE pairs, or the upper half; auto: pairs | dims"),
+      choice("lf_band", {"pairs", "dims", "all"},
+             "dimensions of summary keys: the slower RoPE pairs, the upper half, or all; auto: "
+             "pairs | dims"),
       choice("key_scale", {"one", "energy"},
              "of summary keys: 1, or sqrt(head_dim / slow dimensions); auto: one | energy"),
       choice("block_gate", {"on", "off"},
@@ -208,8 +214,7 @@ LandmarkSettings LandmarkSettings::from(const RetentionSpec& spec) {
   if (settings.rules.sinks > settings.exact) {
     fail("sinks", settings.rules.sinks, "at most exact, " + std::to_string(settings.exact));
   }
-  settings.band =
-      choices.is("lf_band", "pairs", "pairs", "dims") ? LandmarkBand::pairs : LandmarkBand::dims;
+  settings.band = band_of(choices);
   settings.eta = spec.number("eta");
   settings.published_state = choices.is("state", "published", "lean", "published");
   settings.count_bias = choices.is("count_bias", "on", "on", "off");
@@ -224,7 +229,7 @@ std::vector<int32_t> slow_dimensions(int head_dim, bool half_split_rope, Landmar
   for (int32_t d = 0; d < head_dim; ++d) {
     const int pair = half_split_rope ? d % pairs : d / 2;
     const bool slow = band == LandmarkBand::pairs ? pair >= pairs / 2 : d >= pairs;
-    if (slow) dims.push_back(d);
+    if (slow || band == LandmarkBand::all) dims.push_back(d);
   }
   return dims;
 }

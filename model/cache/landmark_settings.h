@@ -19,6 +19,7 @@ enum class LandmarkSchedule : uint8_t {
 enum class LandmarkBand : uint8_t {
   pairs,  // the slower half of the RoPE pairs, whatever the pairing
   dims,   // published: dimensions from head_dim/2 on, which is the same for interleaved pairs only
+  all,    // control: every one, so that averages of keys keep and are routed by their fast ones too
 };
 
 // What the arguments of `landmark` say, with every default of the chosen semantics filled in.

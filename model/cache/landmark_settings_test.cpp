@@ -48,6 +48,9 @@ TEST(LandmarkBand, SlowDimensions) {
   EXPECT_THAT(slow_dimensions(8, false, LandmarkBand::pairs), ElementsAre(4, 5, 6, 7));
   EXPECT_THAT(slow_dimensions(8, true, LandmarkBand::dims), ElementsAre(4, 5, 6, 7));
   EXPECT_THAT(slow_dimensions(2, true, LandmarkBand::pairs), ElementsAre(0, 1));
+  for (const bool half_split : {true, false}) {
+    EXPECT_THAT(slow_dimensions(4, half_split, LandmarkBand::all), ElementsAre(0, 1, 2, 3));
+  }
 }
 
 // Bytes.
@@ -77,7 +80,8 @@ TEST(LandmarkBytes, FormulaEqualsTheState) {
   const auto ops = make_cpu_ops(1);
   for (const std::string arguments :
        {"", "semantics=reference", "arithmetic=bf16", "count_bias=off", "state=published",
-        "exact=0", "summary=0", "semantics=reference,state=lean,arithmetic=f32"}) {
+        "exact=0", "summary=0", "semantics=reference,state=lean,arithmetic=f32", "lf_band=all",
+        "semantics=reference,lf_band=all"}) {
     for (const std::string codec : {"f32", "bf16", "fp8", "bank:eden(bits=3)", "eden(bits=1)"}) {
       const auto policy = make_policy(Method::parse(
           "landmark(window=32" + (arguments.empty() ? "" : "," + arguments) + ")+" + codec));
@@ -98,6 +102,10 @@ TEST(LandmarkBytes, LeanState) {
   EXPECT_EQ(bytes.values, 320 * 2048 + 64 * 8 * 128 * 4);
   EXPECT_EQ(bytes.scales, 0);
   EXPECT_EQ(bytes.metadata, 4 * 256 + 128 + 8 * 64 + 8 * 64);
+  const CacheBytes whole = make_policy(Method::parse("landmark(lf_band=all)"))
+                               ->bytes_per_layer({32, 32, 8, 128, true}, 1 << 20);
+  EXPECT_EQ(whole.keys, 320 * 2048 + 64 * 8 * 128 * 4);
+  EXPECT_EQ(whole.total() - whole.keys, bytes.total() - bytes.keys);
 }
 
 TEST(LandmarkArguments, ThatDoNotFitAreNamed) {

@@ -94,6 +94,7 @@ INSTANTIATE_TEST_SUITE_P(
                     ChunkCase{"landmark(window=16,exact=6,summary=5,arithmetic=bf16)+bf16"},
                     ChunkCase{"landmark(window=16,exact=6,summary=5,count_bias=off)+fp8"},
                     ChunkCase{"landmark(window=8,exact=0,summary=5)+f32"},
+                    ChunkCase{"landmark(window=8,exact=6,summary=5,lf_band=all)+f32"},
                     ChunkCase{"landmark(window=8,exact=6,summary=0)+f32"},
                     ChunkCase{"landmark(window=8,exact=6,summary=4,routing=torch)+f32"}));
 
@@ -246,6 +247,28 @@ TEST(Landmark, SummaryKeysHoldSlowDimensionsOnly) {
       EXPECT_EQ(fast, 0) << semantics;
       EXPECT_GT(band, 1) << semantics;
     }
+  }
+}
+
+// Where nothing is left out of the keys and no two tokens are alike enough to be averaged, the
+// summary bank is an exact one; keys without their fast dimensions are something else.
+TEST(Landmark, WithAllDimensionsASummaryOfOneTokenIsTheToken) {
+  const auto ops = make_reference_ops();
+  const Tokens tokens = random_tokens(20, 60, kSmall);
+  const auto policy = make_policy(Method::parse("full+f32"));
+  const auto full_layer = policy->make_layer(*ops, kSmall.cache(), 0, 64);
+  const std::vector<double> full = feed_all(*ops, *full_layer, tokens, {60});
+  for (const std::string arguments : {"", ",state=published", ",key_scale=energy",
+                                      ",semantics=reference,arithmetic=f32,"
+                                      "insert=free,mem_init=zeros,block_gate=on"}) {
+    const std::string method =
+        "landmark(window=8,exact=0,summary=52,tau_merge=2,tau_summary=0" + arguments;
+    for (const std::vector<int64_t>& sizes : {std::vector<int64_t>{60}, {1}, {20, 1}}) {
+      const auto all = make_layer(*ops, method + ",lf_band=all)+f32", kSmall.cache());
+      EXPECT_LE(largest_difference(feed_all(*ops, *all, tokens, sizes), full), 1e-6) << method;
+    }
+    const auto pairs = make_layer(*ops, method + ",lf_band=pairs)+f32", kSmall.cache());
+    EXPECT_GT(largest_difference(feed_all(*ops, *pairs, tokens, {20, 1}), full), 1e-2) << method;
   }
 }
 

@@ -197,7 +197,11 @@ TEST_F(CudaLandmarkStepTest, EqualsTheScan) {
   wide.test.name = "fixed, block 24";
   wide.block = 24;
   wide.test.kv_heads = 8;
-  for (const StepCase& c : {fixed, published, eden, token, wide}) {
+  StepCase every = fixed;
+  every.test.name = "fixed, all dimensions";
+  every.test.band_dims = every.test.head_dim;
+  every.test.band = false;
+  for (const StepCase& c : {fixed, published, eden, token, wide, every}) {
     expect_steps_equal_scan(context, c);
   }
 }

@@ -183,6 +183,12 @@ std::vector<LandmarkCase> single_options() {
     add(preset + "noise", from, [](LandmarkCase& c) { c.noise = !c.noise; });
     add(preset + "band", from, [](LandmarkCase& c) { c.band = !c.band; });
     add(preset + "odd band", from, [](LandmarkCase& c) { c.band_dims = 13; });
+    for (const int head_dim : {64, 128}) {
+      add(preset + "all dimensions of " + std::to_string(head_dim), from, [&](LandmarkCase& c) {
+        c.head_dim = c.band_dims = head_dim;
+        c.band = false;
+      });
+    }
     add(preset + "bf16 averages", from, [](LandmarkCase& c) { c.summary_kind = CodecKind::bf16; });
     add(preset + "no exact", from, [](LandmarkCase& c) { c.exact = c.rules.sinks = 0; });
     add(preset + "no summary", from, [](LandmarkCase& c) { c.summary = 0; });

@@ -104,7 +104,8 @@ LandmarkCodecs::LandmarkCodecs(const LandmarkCase& test) {
   // The slower half of half-split pairs, or the first of them.
   const int band = band_of(test);
   for (int32_t d = 0; d < test.head_dim && std::ssize(slow_dims) < band; ++d) {
-    if (d % (test.head_dim / 2) >= test.head_dim / 4) slow_dims.push_back(d);
+    const bool slow = d % (test.head_dim / 2) >= test.head_dim / 4;
+    if (slow || band == test.head_dim) slow_dims.push_back(d);
   }
   CodecSpec plain;
   plain.kind = test.summary_kind;
