@@ -74,12 +74,9 @@ void ModelConfig::validate(const std::string& where) const {
   }
   require_token(where, "bos", bos, vocab);
   for (const int32_t token : eos) require_token(where, "eos", token, vocab);
-  if (!coda && (summary_eta || head_norm || write_gate || add_second_map)) {
-    const char* key = write_gate    ? "write_gate"
-                      : summary_eta ? "summary_eta"
-                      : head_norm   ? "head_norm"
-                                    : "add_second_map";
-    throw Error(where, key, "true", "it with the coda attention only");
+  if (!coda && (head_norm || add_second_map)) {
+    throw Error(where, head_norm ? "head_norm" : "add_second_map", "true",
+                "it with the coda attention only");
   }
 }
 

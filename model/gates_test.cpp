@@ -2,6 +2,7 @@
 
 #include "base/random.h"
 #include "model/checkpoint.h"
+#include "model/presets/random_checkpoint.h"
 #include "model/session.h"
 
 #include <gtest/gtest.h>
@@ -18,18 +19,22 @@ std::vector<int32_t> random_tokens(const ModelConfig& config, int64_t n) {
   return tokens;
 }
 
-void expect_all_pass(const std::string& preset, std::unique_ptr<Ops> ops, double tolerance,
+void expect_all_pass(const Checkpoint& checkpoint, std::unique_ptr<Ops> ops, double tolerance,
                      std::vector<std::string> methods, int64_t n) {
-  const auto checkpoint = Checkpoint::open(preset, 3);
-  const Weights weights = Weights::load(*checkpoint, *ops);
+  const Weights weights = Weights::load(checkpoint, *ops);
   int results = 0;
   run_gates(weights, *ops, random_tokens(weights.config, n), {std::move(methods), tolerance},
             [&](const GateResult& result) {
               ++results;
-              EXPECT_TRUE(result.passed)
-                  << preset << " " << result.gate << " " << result.method << ": " << result.value;
+              EXPECT_TRUE(result.passed) << weights.config.name << " " << result.gate << " "
+                                         << result.method << ": " << result.value;
             });
   EXPECT_GT(results, 6);
+}
+
+void expect_all_pass(const std::string& preset, std::unique_ptr<Ops> ops, double tolerance,
+                     std::vector<std::string> methods, int64_t n) {
+  expect_all_pass(*Checkpoint::open(preset, 3), std::move(ops), tolerance, std::move(methods), n);
 }
 
 // A small checkpoint, so that the sanitizers see every path too.
@@ -46,6 +51,15 @@ TEST(SlowGates, EveryMethodOnTheCpu) {
 // Two streams, write gates and learned rates: the `coda` attention.
 TEST(SlowGates, EveryMethodWithTwoStreams) {
   expect_all_pass("preset:kvg-tiny-coda", make_cpu_ops(2), 1e-4, gate_methods(), 160);
+}
+
+// Gates and rates belong to the banks, which one stream has as well.
+TEST(SlowGates, WriteGatesAndRatesOfOneStream) {
+  ModelConfig config = preset_config("kvg-tiny");
+  config.layers = 2;
+  config.write_gate = config.summary_eta = true;
+  expect_all_pass(*open_random(config, 3), make_cpu_ops(2), 1e-4,
+                  {"landmark(window=32,exact=16,summary=8)+f32"}, 160);
 }
 
 TEST(SlowGates, ExactInDoublePrecision) {

@@ -101,6 +101,8 @@ TEST(HfFolder, OptionalPartsAreWhatTheTensorsSay) {
   EXPECT_TRUE(config.summary_eta);
   EXPECT_TRUE(config.attention_bias);
   EXPECT_FALSE(config.head_norm);
+  open_error(folder, "{}", 1, {layer_tensor(0, "self_attn.write_proj.weight")});
+  EXPECT_TRUE(open_hf_folder(folder.path())->config().write_gate);  // of one stream
 }
 
 TEST(Zoo, ModelsAreFoundByNameBeforePresets) {
