@@ -99,6 +99,17 @@ class Program : public ::testing::Test {
     return copy;
   }
 
+  // A folder without tensors of its own beside kvg-tiny's geometry; `kvgauge`: of config.json.
+  fs::path overlay(const std::string& kvgauge) const {
+    const fs::path folder = folder_ / "overlay";
+    fs::create_directory(folder);
+    std::string config = read_file(fs::path(KVG_SOURCE_DIR) / "model/zoo/kvg-tiny/config.json");
+    replace(config, "{", R"({"kvgauge": {)" + kvgauge + "},");
+    write_file(folder / "config.json", config);
+    write_file(folder / "model.safetensors", std::string("\x02\0\0\0\0\0\0\0{}", 10));
+    return folder;
+  }
+
   std::vector<std::string> selftest(const fs::path& model) const {
     return {"selftest", "--model", model.string(), "--tokens", "64", "--methods", "full+f32"};
   }
@@ -385,6 +396,32 @@ TEST_F(Program, GeneratesTheSameTextEveryTime) {
   EXPECT_EQ(first.exit_code, 0) << first.err;
   EXPECT_EQ(first.out, run(command).out);
   EXPECT_GT(first.out.size(), 4u);
+}
+
+// A folder that changes no tensor is its base under another name.
+TEST_F(Program, GeneratesWithTheTensorsOfABase) {
+  const fs::path folder = overlay(R"("base": "kvg-tiny")");
+  const std::vector<std::string> command = {"generate",     "--prompt", "The village lies",
+                                            "--max-tokens", "8",        "--model"};
+  const auto with = [&](const std::string& model) {
+    std::vector<std::string> arguments = command;
+    arguments.push_back(model);
+    return run(arguments);
+  };
+  const Result arm = with(folder.string());
+  EXPECT_EQ(arm.exit_code, 0) << arm.err;
+  EXPECT_EQ(arm.out, with("kvg-tiny").out);
+  expect_error({"inspect", "model", "--model", overlay(R"("base": "kvg-tinny")").string()},
+               {"kvgauge.base", "did you mean 'kvg-tiny'?"});
+}
+
+TEST_F(Program, ComputesAnglesAsTheModelSays) {
+  const fs::path folder = overlay(R"("base": "kvg-tiny", "rope_bf16_angles": true)");
+  const Result eval = run({"eval", "--model", folder.string(), "--tasks", "passkey", "--lengths",
+                           "256", "--limit", "1", "--methods", "full", "--controls", "closed-book",
+                           "--run-folder", (folder_ / "run").string()});
+  EXPECT_EQ(eval.exit_code, 0) << eval.err;
+  EXPECT_THAT(read_file(folder_ / "run/run.json"), HasSubstr("\"rope_bf16_angles\": true"));
 }
 
 }  // namespace
