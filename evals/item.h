@@ -58,6 +58,15 @@ struct TokenSums {
   double nll = 0;  // nats
 };
 
+// What a probe saw of the gold value.
+struct RetentionResult {
+  int64_t value_tokens = 0;
+  std::vector<double> stored_share;  // [layers]
+  bool stored = false;
+  double read_weight = 0;
+  bool read = false;
+};
+
 struct AnswerResult {
   std::string question;
   std::string expected;
@@ -68,6 +77,7 @@ struct AnswerResult {
   int64_t gold_tokens = 0;
   std::optional<std::pair<int64_t, int64_t>> gold_span;  // tokens of the prompt, [begin, end)
   std::map<std::string, Level> strata;
+  std::optional<RetentionResult> retention;
 };
 
 struct LikelihoodResult {

@@ -32,6 +32,12 @@ json to_json(const std::vector<TokenSums>& sums) {
   return list;
 }
 
+json to_json(const RetentionResult& retention) {
+  return {{"value_tokens", retention.value_tokens}, {"layers", retention.stored_share.size()},
+          {"stored_share", retention.stored_share}, {"stored", retention.stored},
+          {"read_weight", retention.read_weight},   {"read", retention.read}};
+}
+
 void put(const AnswerResult& answer, json* row) {
   (*row)["question"] = answer.question;
   (*row)["expected"] = answer.expected;
@@ -42,6 +48,7 @@ void put(const AnswerResult& answer, json* row) {
   (*row)["gold_tokens"] = answer.gold_tokens;
   if (answer.gold_span) (*row)["gold_span"] = {answer.gold_span->first, answer.gold_span->second};
   for (const auto& [name, level] : answer.strata) (*row)["strata"][name] = to_json(level);
+  if (answer.retention) (*row)["retention"] = to_json(*answer.retention);
 }
 
 void put(const LikelihoodResult& result, json* row) {

@@ -169,6 +169,10 @@ void check_counts(Run* run) {
 
 }  // namespace
 
+int64_t Retention::stored_layers() const {
+  return std::count(stored_share.begin(), stored_share.end(), 1.0);
+}
+
 std::string Item::cell_text() const {
   std::string text;
   for (const auto& [name, value] : cell) {

@@ -69,6 +69,18 @@ struct Likelihood {
   std::vector<Block> blocks;
 };
 
+// Where an answer was lost, or not: only rows that were probed have it (SCHEMA.md).
+struct Retention {
+  int64_t value_tokens = 0;  // of the gold value
+  int64_t layers = 0;
+  std::vector<double> stored_share;  // [layers] of the value, readable as it was
+  bool stored = false;               // one layer at least held all of it
+  double read_weight = 0;            // of the attention while the answer was due
+  bool read = false;
+
+  int64_t stored_layers() const;  // those that held all of it
+};
+
 struct Item {
   std::string key, method, condition, task;
   std::map<std::string, std::string> cell;  // axis -> printed value
@@ -82,6 +94,7 @@ struct Item {
   bool truncated = false;
   std::map<std::string, std::string> strata;
   std::optional<Likelihood> likelihood;
+  std::optional<Retention> retention;
 
   bool failed() const { return !error.empty(); }
   // A failure counts as wrong.

@@ -69,6 +69,29 @@ Likelihood read_likelihood(const Fields& fields) {
   return likelihood;
 }
 
+Retention read_retention(const Fields& fields) {
+  Retention retention;
+  retention.value_tokens = fields.integer("value_tokens", 1);
+  retention.layers = fields.integer("layers", 1);
+  for (const json& share : fields.array("stored_share")) {
+    if (!share.is_number() || share.get<double>() < 0 || share.get<double>() > 1) {
+      fields.fail("stored_share", share, "shares from 0 to 1");
+    }
+    retention.stored_share.push_back(share.get<double>());
+  }
+  if (std::ssize(retention.stored_share) != retention.layers) {
+    fields.fail("stored_share", fields.json()["stored_share"],
+                fmt::format("{} shares, one a layer", retention.layers));
+  }
+  retention.stored = fields.boolean("stored");
+  if (retention.stored != (retention.stored_layers() > 0)) {
+    fields.fail("stored", fields.json()["stored"], "what stored_share says");
+  }
+  retention.read_weight = fields.number("read_weight");
+  retention.read = fields.boolean("read");
+  return retention;
+}
+
 void read_answer(const Fields& fields, Item* item) {
   item->score = fields.number("score");
   if (*item->score != 0 && *item->score != 1) {
@@ -80,6 +103,7 @@ void read_answer(const Fields& fields, Item* item) {
   item->answer = fields.text("answer");
   item->truncated = fields.has("truncated") && fields.boolean("truncated");
   if (fields.has("strata")) item->strata = read_scalars(fields.object("strata"));
+  if (fields.has("retention")) item->retention = read_retention(fields.object("retention"));
 }
 
 Item read_item(const Fields& fields) {

@@ -167,6 +167,42 @@ TEST_F(RecordTest, FailedItemsNeedNoScore) {
   EXPECT_EQ(run.items.front().score_or_zero(), 0);
 }
 
+TEST_F(RecordTest, RetentionIsReadWhereItIs) {
+  const json intact = {{"value_tokens", 4}, {"layers", 3},          {"stored_share", {0, 0.5, 1}},
+                       {"stored", true},    {"read_weight", -0.25}, {"read", false}};
+  const auto set = [this](const json& retention) {
+    edit_items(run_, [&](json& row) {
+      if (row["task"] == "passkey") row["retention"] = retention;
+      return true;
+    });
+  };
+  EXPECT_FALSE(read_run(run_).items.back().retention);
+  set(intact);
+  const auto run = read_run(run_);
+  const auto probed = std::find_if(run.items.begin(), run.items.end(),
+                                   [](const Item& item) { return item.retention.has_value(); });
+  ASSERT_NE(probed, run.items.end());
+  EXPECT_EQ(probed->task, "passkey");
+  EXPECT_EQ(probed->retention->value_tokens, 4);
+  EXPECT_EQ(probed->retention->stored_share, (std::vector<double>{0, 0.5, 1}));
+  EXPECT_EQ(probed->retention->stored_layers(), 1);
+  EXPECT_TRUE(probed->retention->stored);
+  EXPECT_EQ(probed->retention->read_weight, -0.25);
+  EXPECT_FALSE(probed->retention->read);
+  for (const auto& [key, value] :
+       std::vector<std::pair<std::string, json>>{{"layers", 2},
+                                                 {"stored", false},
+                                                 {"stored_share", {0, 0.5, 1.5}},
+                                                 {"value_tokens", 0},
+                                                 {"read_weight", "much"},
+                                                 {"read", nullptr}}) {
+    json damaged = intact;
+    damaged[key] = value;
+    set(damaged);
+    EXPECT_THAT(error_of([&] { read_run(run_); }), HasSubstr("retention.")) << key;
+  }
+}
+
 TEST_F(RecordTest, OutputsMayHoldAnyBytes) {
   std::string text = read_text(run_ / "items.jsonl");
   const size_t at = text.find("Then & there");
