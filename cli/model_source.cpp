@@ -27,6 +27,7 @@ CliModelSource::CliModelSource(const ModelOptions& options, int64_t chunk, int64
   facts_.name = model_.weights.config.name;
   facts_.hash = model_.checkpoint->hash();
   facts_.context = context > 0 ? context : model_.weights.config.max_positions;
+  facts_.can_watch = model_.ops->device() == Device::cpu;
   facts_.config_json = describe(model_, chunk_, facts_.context);
 }
 

@@ -64,19 +64,32 @@ inline int32_t copy_from_context(std::span<const int32_t> seen) {
   return next;
 }
 
+// By how much a token costs a fake more when it is decoded: tells the two ways of scoring apart.
+inline constexpr double kDecodingNats = 0.25;
+
 // A sequence that remembers its last `window` tokens and gives probability 0.9 to one next token.
+// Watched, it has one layer, which gives `attention` to the tokens that are watched if it remembers
+// them.
 class FakeSequence : public Sequence {
  public:
-  FakeSequence(NextToken next, int64_t window) : next_(std::move(next)), window_(window) {}
+  FakeSequence(NextToken next, int64_t window, double attention)
+      : next_(std::move(next)), window_(window), attention_(attention) {}
 
   void append(std::span<const int32_t> tokens) override {
-    seen_.insert(seen_.end(), tokens.begin(), tokens.end());
+    for (const int32_t token : tokens) take(token);
   }
   std::vector<double> score(std::span<const int32_t> tokens) override {
     std::vector<double> nll;
     for (const int32_t token : tokens) {
       nll.push_back(-std::log(predict() == token ? 0.9 : 0.1 / 256));
-      seen_.push_back(token);
+      take(token);
+    }
+    return nll;
+  }
+  std::vector<double> score_decoding(std::span<const int32_t> tokens) override {
+    std::vector<double> nll;
+    for (const int32_t token : tokens) {
+      nll.push_back(score({&token, 1}).front() + kDecodingNats);
     }
     return nll;
   }
@@ -91,7 +104,16 @@ class FakeSequence : public Sequence {
     return output;
   }
   std::vector<float> logits() const override { return std::vector<float>(257); }
-  std::unique_ptr<Sequence> clone() const override { return std::make_unique<FakeSequence>(*this); }
+  std::unique_ptr<Sequence> clone() const override {
+    auto copy = std::make_unique<FakeSequence>(*this);
+    copy->watch_ = nullptr;
+    return copy;
+  }
+  void keep_positions() override { keeps_positions_ = seen_.empty(); }
+  void watch(AttentionWatch* watch) override {
+    KVG_CHECK(watch == nullptr || keeps_positions_, "watch() needs keep_positions()");
+    watch_ = watch;
+  }
   int64_t length() const override { return std::ssize(seen_); }
   CacheBytes bytes() const override {
     const int64_t kept = std::min(window_, length());
@@ -99,6 +121,17 @@ class FakeSequence : public Sequence {
   }
 
  private:
+  void take(int32_t token) {
+    seen_.push_back(token);
+    if (watch_ == nullptr || length() - 1 < watch_->from) return;
+    AttentionWatch::Layer layer;
+    for (const int64_t position : watch_->positions) {
+      layer.held.push_back(position >= length() - window_);
+      if (layer.held.back()) layer.weight = attention_;
+    }
+    watch_->queries.push_back({length() - 1, {layer}});
+  }
+
   int32_t predict() const {
     const size_t kept = static_cast<size_t>(std::min(window_, length()));
     return next_(std::span(seen_).last(kept));
@@ -106,15 +139,21 @@ class FakeSequence : public Sequence {
 
   NextToken next_;
   int64_t window_;
+  double attention_;
   std::vector<int32_t> seen_;
+  bool keeps_positions_ = false;
+  AttentionWatch* watch_ = nullptr;
 };
 
 class FakeSubject : public Subject {
  public:
-  FakeSubject(std::string method, NextToken next, int64_t window)
-      : method_(std::move(method)), next_(std::move(next)), window_(window) {}
+  FakeSubject(std::string method, NextToken next, int64_t window, double attention = 0.5)
+      : method_(std::move(method)),
+        next_(std::move(next)),
+        window_(window),
+        attention_(attention) {}
   std::unique_ptr<Sequence> start() const override {
-    return std::make_unique<FakeSequence>(next_, window_);
+    return std::make_unique<FakeSequence>(next_, window_, attention_);
   }
   std::string method() const override { return method_; }
 
@@ -122,6 +161,7 @@ class FakeSubject : public Subject {
   std::string method_;
   NextToken next_;
   int64_t window_;
+  double attention_;
 };
 
 inline constexpr int64_t kFullWindow = int64_t{1} << 40;
@@ -130,7 +170,7 @@ inline constexpr int64_t kFullWindow = int64_t{1} << 40;
 class FakeSource : public ModelSource {
  public:
   explicit FakeSource(NextToken next = &copy_from_context) : next_(std::move(next)) {
-    facts_ = {"fake", std::string(64, '1'), R"({"layers": 1})", 8192};
+    facts_ = {"fake", std::string(64, '1'), R"({"layers": 1})", 8192, true};
   }
   const ModelFacts& facts() const override { return facts_; }
   const Tokenizer& tokenizer() const override { return tokenizer_; }

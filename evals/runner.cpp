@@ -110,8 +110,8 @@ class Run {
   }
 
   void load_tasks() {
-    const TaskEnvironment environment = {&source_.tokenizer(), source_.facts().context,
-                                         suite_.seed};
+    const TaskEnvironment environment = {&source_.tokenizer(), source_.facts().context, suite_.seed,
+                                         source_.facts().can_watch};
     for (const SuiteTask& wanted : suite_.tasks) {
       const TaskEntry& entry = find_task(wanted.name, wanted.where);
       const Settings settings(entry.name, entry.settings(), wanted.settings);

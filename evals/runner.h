@@ -19,6 +19,7 @@ struct ModelFacts {
   std::string hash;         // of the weights
   std::string config_json;  // as a JSON object
   int64_t context = 0;      // tokens it was trained for; 0: unknown
+  bool can_watch = false;   // Sequence::watch works
 };
 
 // The model of a run, given by the caller. The runner asks for a subject only when items of that

@@ -32,14 +32,27 @@ void Feeder::append(Sequence& sequence, std::span<const int32_t> tokens) {
   feed(tokens, [&](std::span<const int32_t> chunk) { sequence.append(chunk); });
 }
 
-std::vector<double> Feeder::score(Sequence& sequence, std::span<const int32_t> tokens) {
+template <typename Score>
+std::vector<double> Feeder::collect(std::span<const int32_t> tokens, const Score& score) {
   std::vector<double> nll;
   nll.reserve(tokens.size());
   feed(tokens, [&](std::span<const int32_t> chunk) {
-    const std::vector<double> part = sequence.score(chunk);
+    const std::vector<double> part = score(chunk);
     KVG_CHECK(part.size() == chunk.size(), "one NLL a token");
     nll.insert(nll.end(), part.begin(), part.end());
   });
+  return nll;
+}
+
+std::vector<double> Feeder::score(Sequence& sequence, std::span<const int32_t> tokens) {
+  return collect(tokens, [&](std::span<const int32_t> chunk) { return sequence.score(chunk); });
+}
+
+std::vector<double> Feeder::score_decoding(Sequence& sequence, std::span<const int32_t> tokens) {
+  const Timing before = timing_;
+  std::vector<double> nll = collect(
+      tokens, [&](std::span<const int32_t> chunk) { return sequence.score_decoding(chunk); });
+  timing_ = before;  // tokens of decode steps are no prefill
   return nll;
 }
 

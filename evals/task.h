@@ -18,8 +18,9 @@ namespace kvg {
 // What a task may know of the model before it is run. Outlives the task.
 struct TaskEnvironment {
   const Tokenizer* tokenizer = nullptr;
-  int64_t context = 0;  // tokens the model was trained for; 0: unknown
-  uint64_t seed = 0;    // master seed of the run
+  int64_t context = 0;     // tokens the model was trained for; 0: unknown
+  uint64_t seed = 0;       // master seed of the run
+  bool can_watch = false;  // its attention can be watched (Sequence::watch)
 };
 
 // A text or a table that the task read; part of the request.
@@ -39,6 +40,8 @@ class Feeder {
 
   void append(Sequence& sequence, std::span<const int32_t> tokens);
   std::vector<double> score(Sequence& sequence, std::span<const int32_t> tokens);
+  // One decode step a token.
+  std::vector<double> score_decoding(Sequence& sequence, std::span<const int32_t> tokens);
   void check_stop() const;
 
   // Prefill since the last call of take(): seconds and tokens.
@@ -47,6 +50,8 @@ class Feeder {
  private:
   template <typename Step>
   void feed(std::span<const int32_t> tokens, const Step& step);
+  template <typename Score>
+  std::vector<double> collect(std::span<const int32_t> tokens, const Score& score);
 
   int64_t chunk_;
   const std::atomic<bool>* stop_;

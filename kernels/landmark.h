@@ -89,6 +89,9 @@ struct LandmarkBank {
   // becomes (1 - r) n + 1, at most 1/r; or null
   float* counts = nullptr;
   int64_t* stamps = nullptr;  // [exact] position of the token that last wrote or touched the slot
+  // An instrument, in host memory: [exact] position of the token that the slot holds as it was, -1:
+  // none (the stamps are moved by touches); null: not kept. Snapshots have it too.
+  int64_t* positions = nullptr;
   // Published: resident normalised copies that tokens are compared with, bf16 under
   // bf16_arithmetic, f32 otherwise; null: computed from the slots.
   void* exact_unit = nullptr;    // [kv_heads, exact, head_dim], of values in the codec's frame

@@ -158,6 +158,9 @@ struct AttentionGroup {
   const uint8_t* valid = nullptr;
   const float* log_weight = nullptr;  // [count] by i, added to the logit; null: none
   int query_frame = 0;                // which frame of q reads this group
+  // An instrument, in host memory, nothing to attention: [count] by i, position of the token that
+  // the slot holds as it was, -1: none; null: not kept, or told by first_position.
+  const int64_t* positions = nullptr;
 };
 
 // Consecutive rows of one sequence that may read the same groups.

@@ -178,6 +178,11 @@ std::vector<int32_t> DecodeBatch::newest() const {
   return host;
 }
 
+void DecodeBatch::force(std::span<const int32_t> tokens) {
+  KVG_CHECK(std::ssize(tokens) == impl_->sequences, "a token a sequence");
+  impl_->ops.copy(impl_->pass.tokens(impl_->sequences).data, tokens.data(), tokens.size_bytes());
+}
+
 std::vector<std::vector<int32_t>> DecodeBatch::tokens() const {
   const Tensor& history = impl_->history;
   std::vector<int32_t> host(static_cast<size_t>(history.elements()));

@@ -49,6 +49,8 @@ class DecodeBatch {
   // The newest choice of every sequence, not taken in yet: [states]. Waits for the device. Throws
   // Error when the logits of a sequence were not finite.
   std::vector<int32_t> newest() const;
+  // The next step takes these in instead of the newest choices: [states].
+  void force(std::span<const int32_t> tokens);
   // All choices: [states][steps]. Waits for the device.
   std::vector<std::vector<int32_t>> tokens() const;
   // Logits of the last step, on the device: [states, vocab] wide.

@@ -128,6 +128,35 @@ TEST_P(DecodeBatchTest, EqualsAppendingOneByOne) {
   }
 }
 
+// Scoring by decode steps, in pieces, against scoring by prefill.
+TEST_P(DecodeBatchTest, ForcedTokensScoreAsInPrefill) {
+  const Model model(make_reference_ops());
+  const Session session(model.weights, *model.ops, Method::parse(GetParam()), {32, 128});
+  const std::vector<int32_t> text = model.random_tokens(90, 5);
+  const std::span<const int32_t> scored = std::span(text).subspan(1);
+  const auto by_prefill = session.start();
+  const auto by_decode = session.start();
+  by_prefill->append({text.data(), 1});
+  by_decode->append({text.data(), 1});
+  const std::vector<double> expected = by_prefill->score(scored);
+  std::vector<double> nll = by_decode->score_decoding(scored.first(40));
+  const std::vector<double> rest = by_decode->score_decoding(scored.subspan(40));
+  nll.insert(nll.end(), rest.begin(), rest.end());
+  ASSERT_EQ(nll.size(), expected.size());
+  EXPECT_EQ(by_decode->length(), 90);
+  double largest = 0;
+  for (size_t i = 0; i < nll.size(); ++i) {
+    largest = std::max(largest, std::abs(nll[i] - expected[i]));
+  }
+  if (GetParam().find("reference") != std::string::npos) {
+    EXPECT_GT(largest, 1e-3) << "the published rules differ in prefill and decode";
+  } else {
+    EXPECT_LT(largest, 1e-9);
+  }
+  const std::vector<int32_t> more = model.random_tokens(9, 6);
+  EXPECT_EQ(by_decode->score(more).size(), 9u) << "the sequence goes on";
+}
+
 std::vector<std::string> methods() {
   std::vector<std::string> methods = gate_methods();
   methods.push_back("landmark(semantics=reference,window=24,exact=8,summary=8)+f32");

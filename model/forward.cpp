@@ -105,10 +105,26 @@ void Forward::attend(int index, const HeadTensors& heads, std::span<const Sequen
   params.blocks = blocks_;
   params.out = heads.out;
   ops_.attention(params);
+  watch(params, inputs);
 
   ops_.phase(Phase::rope, index);  // what commit() moves is K and V on their way into the cache
   for (const SequenceInput& input : inputs) {
     if (!input.tokens.empty()) input.state->layers[static_cast<size_t>(index)]->commit(ops_);
+  }
+}
+
+void Forward::watch(AttentionParams params, std::span<const SequenceInput> inputs) const {
+  int64_t row = 0;
+  for (const SequenceInput& input : inputs) {
+    const int64_t end = row + std::ssize(input.tokens);
+    if (input.watch != nullptr) {
+      const auto own = [](const AttentionBlock& block) { return block.row_begin; };
+      const auto first = std::ranges::lower_bound(blocks_, row, {}, own);
+      const auto last = std::ranges::lower_bound(first, blocks_.end(), end, {}, own);
+      params.blocks = {first, last};
+      watch_attention(params, input.watch);
+    }
+    row = end;
   }
 }
 

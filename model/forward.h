@@ -1,6 +1,7 @@
 #pragma once
 
 #include "kernels/ops.h"
+#include "model/attention_watch.h"
 #include "model/cache/policy.h"
 #include "model/pass.h"
 #include "model/weights.h"
@@ -24,6 +25,7 @@ struct SequenceState {
 struct SequenceInput {
   SequenceState* state = nullptr;
   std::span<const int32_t> tokens;
+  AttentionWatch* watch = nullptr;  // sees the attention of these tokens; null: nobody does
 };
 
 // The forward pass over any number of new tokens a sequence: prefill, and scoring. All buffers are
@@ -52,6 +54,7 @@ class Forward {
  private:
   void place(std::span<const SequenceInput> inputs, int64_t rows);
   void attend(int index, const HeadTensors& heads, std::span<const SequenceInput> inputs);
+  void watch(AttentionParams params, std::span<const SequenceInput> inputs) const;
 
   const Policy& policy_;
   Ops& ops_;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "model/attention_watch.h"
 #include "model/cache/policy.h"
 
 #include <cstdint>
@@ -38,9 +39,17 @@ class Sequence {
   // The same, and the NLL in nats of each token given everything before it; [tokens.size()].
   // Needs length() > 0: something (BOS) must predict the first one.
   virtual std::vector<double> score(std::span<const int32_t> tokens) = 0;
+  // The same one decode step a token, each told which token comes next: what a generation that says
+  // exactly this goes through. A method whose prefill and decode differ shows it here.
+  virtual std::vector<double> score_decoding(std::span<const int32_t> tokens) = 0;
   // Continues from the current state. An end-of-sequence token ends the answer and is not part of
   // it. Afterwards the state holds the returned tokens, save possibly the last.
   virtual std::vector<int32_t> generate(const GenerateOptions& options) = 0;
+  // Instruments, on host sets. keep_positions(), before the first token, lets watch() tell what is
+  // in the slots of banks; both change no result. While a watch is set, append() and score() show
+  // it their attention; null ends it. A clone keeps positions too and is not watched.
+  virtual void keep_positions() = 0;
+  virtual void watch(AttentionWatch* watch) = 0;
   // Log-probabilities are not kept; the logits after the last token are: [vocab].
   virtual std::vector<float> logits() const = 0;
 

@@ -57,9 +57,9 @@ struct Session::Engine {
   }
 
   // Runs at most `chunk` tokens of one sequence.
-  Tensor run(SequenceState& state, std::span<const int32_t> tokens) {
+  Tensor run(SequenceState& state, std::span<const int32_t> tokens, AttentionWatch* watch) {
     check_context(state.length + std::ssize(tokens));
-    const std::array<SequenceInput, 1> inputs = {{{&state, tokens}}};
+    const std::array<SequenceInput, 1> inputs = {{{&state, tokens, watch}}};
     return forward->run(inputs);
   }
 
@@ -134,7 +134,7 @@ class ModelSequence : public Sequence {
   void append(std::span<const int32_t> tokens) override {
     while (!tokens.empty()) {
       const std::span<const int32_t> chunk = take(tokens);
-      const Tensor hidden = engine_.run(state_, chunk);
+      const Tensor hidden = engine_.run(state_, chunk, watch_);
       if (tokens.empty()) logits_ = engine_.logits_of(hidden, std::ssize(chunk) - 1);
     }
   }
@@ -145,7 +145,7 @@ class ModelSequence : public Sequence {
     while (!tokens.empty()) {
       const std::span<const int32_t> chunk = take(tokens);
       result.push_back(negative_log_likelihood(logits_, chunk[0]));
-      const Tensor hidden = engine_.run(state_, chunk);
+      const Tensor hidden = engine_.run(state_, chunk, watch_);
       const std::vector<double> rest = engine_.forward->nll(hidden, 0, chunk.subspan(1));
       result.insert(result.end(), rest.begin(), rest.end());
       logits_ = engine_.logits_of(hidden, std::ssize(chunk) - 1);
@@ -153,8 +153,34 @@ class ModelSequence : public Sequence {
     return result;
   }
 
+  std::vector<double> score_decoding(std::span<const int32_t> tokens) override {
+    KVG_CHECK(!logits_.empty(), "score_decoding() needs a token to predict from");
+    KVG_CHECK(watch_ == nullptr, "decode steps are not watched");
+    for (const int32_t token : tokens) {
+      KVG_CHECK(token >= 0 && token < engine_.weights.config.vocab, "token outside the vocabulary");
+    }
+    std::vector<double> result;
+    std::unique_ptr<DecodeBatch> batch;
+    while (result.size() < tokens.size()) {
+      const std::span<const int32_t> next = tokens.subspan(result.size(), 1);
+      result.push_back(negative_log_likelihood(logits_, next[0]));
+      if (batch == nullptr || batch->steps() == batch->max_steps()) {
+        batch.reset();  // its buffers make room for the next one's
+        const int64_t wanted = std::ssize(tokens) - std::ssize(result) + 1;
+        batch = engine_.decode({&state_}, next, wanted, {});
+      } else {
+        batch->force(next);
+      }
+      batch->step();
+      batch->finish();
+      logits_ = engine_.read(batch->logits());
+    }
+    return result;
+  }
+
   std::vector<int32_t> generate(const GenerateOptions& options) override {
     KVG_CHECK(!logits_.empty(), "generate() needs a token to continue from");
+    KVG_CHECK(watch_ == nullptr, "decode steps are not watched");
     std::vector<int32_t> tokens;
     std::unique_ptr<DecodeBatch> batch;
     int64_t room = 0;
@@ -180,6 +206,18 @@ class ModelSequence : public Sequence {
     return tokens;
   }
 
+  void keep_positions() override {
+    KVG_CHECK(state_.length == 0, "positions are kept from the first token on");
+    KVG_CHECK(engine_.ops.device() == Device::cpu, "attention is watched on the host");
+    for (const auto& layer : state_.layers) layer->keep_positions();
+    keeps_positions_ = true;
+  }
+
+  void watch(AttentionWatch* watch) override {
+    KVG_CHECK(watch == nullptr || keeps_positions_, "watch() needs keep_positions()");
+    watch_ = watch;
+  }
+
   std::vector<float> logits() const override { return {logits_.begin(), logits_.end()}; }
 
   std::unique_ptr<Sequence> clone() const override {
@@ -188,6 +226,7 @@ class ModelSequence : public Sequence {
     for (const auto& layer : state_.layers) copy.layers.push_back(layer->clone(engine_.ops));
     auto sequence = std::make_unique<ModelSequence>(engine_, std::move(copy));
     sequence->logits_ = logits_;
+    sequence->keeps_positions_ = keeps_positions_;
     return sequence;
   }
 
@@ -205,6 +244,8 @@ class ModelSequence : public Sequence {
   Session::Engine& engine_;
   SequenceState state_;
   std::vector<double> logits_;  // after the last token
+  bool keeps_positions_ = false;
+  AttentionWatch* watch_ = nullptr;
 };
 
 // One member of a batch that is being generated.

@@ -169,6 +169,7 @@ void take_snapshot(const LandmarkBank& from, const LandmarkBank& to, int64_t kv_
   copy_store(from.summary, to.summary, kv_heads);
   std::copy_n(from.exact_valid, from.exact.capacity, to.exact_valid);
   std::copy_n(from.summary_valid, from.summary.capacity, to.summary_valid);
+  if (to.positions != nullptr) std::copy_n(from.positions, from.exact.capacity, to.positions);
   if (from.log_weight != nullptr) {
     std::copy_n(from.log_weight, from.summary.capacity, to.log_weight);
   }

@@ -179,6 +179,9 @@ class ExactBank {
       }
     }
     p_.bank.exact_valid[slot] = 1;
+    if (p_.bank.positions == nullptr) return;
+    const bool mixed = p_.rules.delta_copy && rows.size() > 1;  // changes of several, added up
+    p_.bank.positions[slot] = mixed ? -1 : p_.first_position + rows.back();
   }
 
   void add_deltas(const SlotArray& array, const CodecSite& site, int64_t slot, const Tensor& source,

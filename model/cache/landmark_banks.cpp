@@ -108,13 +108,24 @@ void LandmarkBanks::place(Placer& placer) {
   ring_valid_ = placer.take<uint8_t>(settings.window);
 }
 
-LandmarkSnapshots::LandmarkSnapshots(Ops& ops, const LandmarkShape& shape, int64_t count) {
+void LandmarkBanks::keep_positions() {
+  positions_.assign(static_cast<size_t>(shape_->settings.exact), -1);
+  bank_.positions = positions_.data();
+}
+
+LandmarkSnapshots::LandmarkSnapshots(Ops& ops, const LandmarkShape& shape, int64_t count,
+                                     bool positions) {
   if (count == 0) return;
   Placer measure(nullptr);
   (void)place_readable(measure, shape);
   memory_ = ops.allocate(measure.used() * static_cast<size_t>(count));
   Placer placer(memory_->data());
-  for (int64_t i = 0; i < count; ++i) banks_.push_back(place_readable(placer, shape));
+  for (int64_t i = 0; i < count; ++i) {
+    banks_.push_back(place_readable(placer, shape));
+    if (!positions) continue;
+    positions_.emplace_back(static_cast<size_t>(shape.settings.exact));
+    banks_.back().positions = positions_.back().data();
+  }
 }
 
 void LandmarkBanks::initialize(Ops& ops, int layer) {
@@ -142,6 +153,10 @@ void LandmarkBanks::refresh_units(Ops& ops, int layer) {
 LandmarkBanks LandmarkBanks::clone(Ops& ops) const {
   LandmarkBanks copy(ops, shape_);
   ops.copy(copy.memory_->data(), memory_->data(), memory_->bytes());
+  if (bank_.positions != nullptr) {
+    copy.positions_ = positions_;
+    copy.bank_.positions = copy.positions_.data();
+  }
   return copy;
 }
 

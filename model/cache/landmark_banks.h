@@ -41,6 +41,9 @@ class LandmarkBanks {
   // After slots were written from outside: the normalised copies, where they are resident.
   void refresh_units(Ops& ops, int layer);
 
+  // LandmarkBank::positions, none so far.
+  void keep_positions();
+
   const LandmarkBank& bank() const { return bank_; }
   uint8_t* ring_valid() const { return ring_valid_; }  // [window], null unless published_state
   LandmarkBanks clone(Ops& ops) const;
@@ -53,19 +56,21 @@ class LandmarkBanks {
   std::unique_ptr<Buffer> memory_;
   LandmarkBank bank_;
   uint8_t* ring_valid_ = nullptr;
+  std::vector<int64_t> positions_;
 };
 
 // Memory for what attention reads of a layer's banks at `count` times of a call, in one allocation.
 class LandmarkSnapshots {
  public:
   LandmarkSnapshots() = default;
-  LandmarkSnapshots(Ops& ops, const LandmarkShape& shape, int64_t count);
+  LandmarkSnapshots(Ops& ops, const LandmarkShape& shape, int64_t count, bool positions);
   const LandmarkBank* bank(int64_t index) const { return &banks_[static_cast<size_t>(index)]; }
   bool empty() const { return banks_.empty(); }
 
  private:
   std::unique_ptr<Buffer> memory_;
   std::vector<LandmarkBank> banks_;
+  std::vector<std::vector<int64_t>> positions_;  // one a bank, or none
 };
 
 }  // namespace kvg

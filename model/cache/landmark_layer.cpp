@@ -69,7 +69,7 @@ std::vector<const LandmarkBank*> LandmarkLayer::plan_snapshots(Ops& ops,
   };
   int64_t count = 0;
   for (size_t i = 0; i < plan.size(); ++i) count += needs_snapshot(i) ? 1 : 0;
-  snapshots_ = LandmarkSnapshots(ops, *shape_, count);
+  snapshots_ = LandmarkSnapshots(ops, *shape_, count, banks_.bank().positions != nullptr);
 
   std::vector<const LandmarkBank*> banks;
   int64_t done = evicted_;
@@ -186,6 +186,7 @@ AttentionBlock LandmarkLayer::read_block(const AbsorbInput& input, const Landmar
     group.store = bank.exact;
     group.count = settings().exact;
     group.valid = bank.exact_valid;
+    group.positions = bank.positions;
     out.groups.push_back(group);
   }
   if (block.visible > 0 && settings().summary > 0) {

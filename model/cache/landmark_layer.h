@@ -20,6 +20,7 @@ class LandmarkLayer : public LayerCache {
   void commit(Ops& ops) override;
   DecodeCache decode_cache(Ops& ops, int64_t end) override;
   void decoded(Ops& ops, int64_t length) override;
+  void keep_positions() override { banks_.keep_positions(); }
   CacheBytes bytes() const override;
   std::unique_ptr<LayerCache> clone(Ops& ops) const override;
 

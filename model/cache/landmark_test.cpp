@@ -13,30 +13,6 @@ namespace {
 
 using namespace landmark_test;
 
-// Random tokens whose values share a common part, so that some are novel, some hits, some between.
-Tokens random_tokens(uint64_t seed, int64_t n, Geometry g, double common = 1.0) {
-  Random random(seed);
-  Tokens tokens;
-  tokens.geometry = g;
-  const int64_t kv = int64_t{g.kv_heads} * g.head_dim;
-  std::vector<double> k_common(static_cast<size_t>(kv)), v_common(static_cast<size_t>(kv));
-  for (double& x : k_common) x = common * random.normal();
-  for (double& x : v_common) x = common * random.normal();
-  for (int64_t i = 0; i < n; ++i) {
-    const double spread = 0.2 + random.uniform();
-    for (size_t d = 0; d < k_common.size(); ++d) {
-      tokens.k.push_back(k_common[d] + spread * random.normal());
-      tokens.v.push_back(v_common[d] + spread * random.normal());
-    }
-    for (int64_t d = 0; d < int64_t{g.streams} * g.heads * g.head_dim; ++d) {
-      tokens.q.push_back(random.normal());
-    }
-    for (int h = 0; h < g.heads; ++h) tokens.lambda.push_back(0.5 * random.uniform());
-    tokens.gate.push_back(random.uniform() < 0.2 ? 0.03 : random.uniform());
-  }
-  return tokens;
-}
-
 double largest_difference(const std::vector<double>& a, const std::vector<double>& b) {
   EXPECT_EQ(a.size(), b.size());
   double worst = 0;

@@ -1,6 +1,8 @@
 #pragma once
 
+#include "base/random.h"
 #include "kernels/ops.h"
+#include "model/attention_watch.h"
 #include "model/cache/landmark_layer.h"
 #include "model/cache/policy.h"
 
@@ -33,6 +35,30 @@ struct Tokens {
   int64_t size() const { return static_cast<int64_t>(gate.size()); }
 };
 
+// Random tokens whose values share a common part, so that some are novel, some hits, some between.
+inline Tokens random_tokens(uint64_t seed, int64_t n, Geometry g, double common = 1.0) {
+  Random random(seed);
+  Tokens tokens;
+  tokens.geometry = g;
+  const int64_t kv = int64_t{g.kv_heads} * g.head_dim;
+  std::vector<double> k_common(static_cast<size_t>(kv)), v_common(static_cast<size_t>(kv));
+  for (double& x : k_common) x = common * random.normal();
+  for (double& x : v_common) x = common * random.normal();
+  for (int64_t i = 0; i < n; ++i) {
+    const double spread = 0.2 + random.uniform();
+    for (size_t d = 0; d < k_common.size(); ++d) {
+      tokens.k.push_back(k_common[d] + spread * random.normal());
+      tokens.v.push_back(v_common[d] + spread * random.normal());
+    }
+    for (int64_t d = 0; d < int64_t{g.streams} * g.heads * g.head_dim; ++d) {
+      tokens.q.push_back(random.normal());
+    }
+    for (int h = 0; h < g.heads; ++h) tokens.lambda.push_back(0.5 * random.uniform());
+    tokens.gate.push_back(random.uniform() < 0.2 ? 0.03 : random.uniform());
+  }
+  return tokens;
+}
+
 // Values on a set of operations, in its activation type, and back.
 class OnOps {
  public:
@@ -61,7 +87,7 @@ class OnOps {
 
 // Tokens [begin, begin + n) as one call; returns the attention outputs [n, heads, head_dim].
 inline std::vector<double> feed(Ops& ops, LayerCache& layer, const Tokens& tokens, int64_t begin,
-                                int64_t n) {
+                                int64_t n, AttentionWatch* watch = nullptr) {
   const Geometry& g = tokens.geometry;
   const int64_t kv = int64_t{g.kv_heads} * g.head_dim;
   const int64_t width = int64_t{g.streams} * g.heads * g.head_dim;
@@ -90,17 +116,19 @@ inline std::vector<double> feed(Ops& ops, LayerCache& layer, const Tokens& token
     params.lambda = lambda->tensor;
   }
   ops.attention(params);
+  if (watch != nullptr) watch_attention(params, watch);
   layer.commit(ops);
   return out.values();
 }
 
 // All tokens in calls of the given sizes (the last size repeats).
 inline std::vector<double> feed_all(Ops& ops, LayerCache& layer, const Tokens& tokens,
-                                    const std::vector<int64_t>& sizes, int64_t begin = 0) {
+                                    const std::vector<int64_t>& sizes, int64_t begin = 0,
+                                    AttentionWatch* watch = nullptr) {
   std::vector<double> out;
   for (size_t i = 0; begin < tokens.size(); ++i) {
     const int64_t n = std::min(sizes[std::min(i, sizes.size() - 1)], tokens.size() - begin);
-    const std::vector<double> part = feed(ops, layer, tokens, begin, n);
+    const std::vector<double> part = feed(ops, layer, tokens, begin, n, watch);
     out.insert(out.end(), part.begin(), part.end());
     begin += n;
   }

@@ -63,7 +63,12 @@ class LayerCache {
   // Decode steps took tokens in (kernels/decode.h); the sequence now has `length` of them.
   virtual void decoded(Ops& ops, int64_t length) = 0;
 
-  // What is resident between calls. Scratch of a call in flight is not counted.
+  // An instrument, on host sets, before the first token: from now on groups of slots that do not
+  // follow the order of positions say which tokens they hold (AttentionGroup::positions). Here:
+  // there are no such groups.
+  virtual void keep_positions() {}
+
+  // What is resident between calls. Scratch of a call in flight is not counted, nor an instrument.
   virtual CacheBytes bytes() const = 0;
   virtual std::unique_ptr<LayerCache> clone(Ops& ops) const = 0;
 };

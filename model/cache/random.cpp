@@ -5,6 +5,7 @@
 #include "model/cache/ring.h"
 
 #include <algorithm>
+#include <list>
 
 namespace kvg {
 
@@ -73,6 +74,7 @@ class RandomCache : public LayerCache {
   void commit(Ops& ops) override {
     ring_.settle(ops);
     snapshots_ = {};
+    position_snapshots_.clear();
   }
 
   DecodeCache decode_cache(Ops&, int64_t) override {
@@ -83,8 +85,12 @@ class RandomCache : public LayerCache {
   }
   void decoded(Ops&, int64_t length) override {
     ring_.written_to(length);
-    if (length > 0) evicted_ = shape_.grid.begin(length - 1);
+    const int64_t evicted = length > 0 ? shape_.grid.begin(length - 1) : evicted_;
+    for (int64_t p = evicted_; p < evicted; ++p) note(slot_of(p), p);
+    evicted_ = evicted;
   }
+
+  void keep_positions() override { positions_.assign(static_cast<size_t>(shape_.bank), -1); }
 
   CacheBytes bytes() const override {
     CacheBytes bytes = ring_.bytes();
@@ -96,6 +102,7 @@ class RandomCache : public LayerCache {
     auto copy = std::make_unique<RandomCache>(ops, bank_.clone(ops), ring_.clone(ops), geometry_,
                                               layer_, shape_);
     copy->evicted_ = evicted_;
+    copy->positions_ = positions_;
     return copy;
   }
 
@@ -121,9 +128,14 @@ class RandomCache : public LayerCache {
       } else {
         scratch_.move(ops, layer_, ring_.buffer().store(), from, bank_.store(), slot, run);
       }
+      for (int64_t i = 0; i < run; ++i) note(slot + i, evicted_ + i);
       evicted_ += run;
     }
     ops.phase(Phase::rope, layer_);
+  }
+
+  void note(int64_t slot, int64_t position) {
+    if (slot < std::ssize(positions_)) positions_[static_cast<size_t>(slot)] = position;
   }
 
   // Slot of the bank for the token of a position; one that the bank does not have: it is dropped.
@@ -149,6 +161,10 @@ class RandomCache : public LayerCache {
     } else {
       group.store = bank_.store();
     }
+    if (!positions_.empty()) {
+      if (changes_later) position_snapshots_.push_back(positions_);
+      group.positions = (changes_later ? position_snapshots_.back() : positions_).data();
+    }
     block->groups.push_back(group);
   }
 
@@ -169,7 +185,9 @@ class RandomCache : public LayerCache {
   CacheGeometry geometry_;
   int layer_;
   RandomShape shape_;
-  int64_t evicted_ = 0;  // tokens [0, evicted_) have left the window
+  int64_t evicted_ = 0;             // tokens [0, evicted_) have left the window
+  std::vector<int64_t> positions_;  // [bank] of the token in each slot; empty: not kept
+  std::list<std::vector<int64_t>> position_snapshots_;
 };
 
 class RandomPolicy : public Policy {
