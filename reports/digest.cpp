@@ -159,14 +159,14 @@ std::vector<const Measure*> Digest::leading_measures() const {
 
 const Measure* Digest::headline_likelihood() const {
   const Measure* best = nullptr;
-  const auto is_stream = [](const Measure& measure) {
+  const auto rank = [](const Measure& measure) {
     const auto it = measure.cell.find("protocol");
-    return it != measure.cell.end() && it->second == "stream";
+    const bool stream = it != measure.cell.end() && it->second == "stream";
+    return std::tuple(stream, measure.length, !measure.cell.contains("feed"));
   };
   for (const Measure& measure : measures) {
     if (!measure.likelihood) continue;
-    const bool better = best == nullptr || std::pair(is_stream(measure), measure.length) >
-                                               std::pair(is_stream(*best), best->length);
+    const bool better = best == nullptr || rank(measure) > rank(*best);
     if (better) best = &measure;
   }
   return best;

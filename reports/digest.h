@@ -51,7 +51,8 @@ struct Digest {
   int64_t longest = 0;              // tokens
 
   const MethodView& reference() const { return methods[0]; }
-  // The measure that stands for perplexity where there is room for one: the longest stream.
+  // The measure that stands for perplexity where there is room for one: the longest stream,
+  // by prefill if it was measured so.
   const Measure* headline_likelihood() const;
   // That one and every measure of accuracy.
   std::vector<const Measure*> leading_measures() const;

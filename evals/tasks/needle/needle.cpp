@@ -4,6 +4,7 @@
 #include "base/random.h"
 #include "datasets/needle/facts.h"
 #include "datasets/text.h"
+#include "evals/retention.h"
 #include "evals/scoring.h"
 #include "evals/tasks/needle/haystack.h"
 #include "evals/tasks/needle/problem.h"
@@ -33,7 +34,8 @@ class Needle : public Task {
         depths_(settings.count("depths")),
         items_(settings.count("items")),
         questions_(settings.count("questions")),
-        guard_(settings.count("guard")) {
+        guard_(settings.count("guard")),
+        probe_(probe_settings(settings, "needle", environment)) {
     options_.names = settings.word("names");
     options_.statements = settings.word("statements");
     options_.phrasing = settings.word("phrasing");
@@ -82,6 +84,7 @@ class Needle : public Task {
       haystack = fill_haystack(text_.content, problem, plan, *tokenizer_,
                                mix_seed({group.seed, name_seed("haystack")}));
       context = subject.start();
+      if (probe_.on) context->keep_positions();
       feeder.append(*context, haystack.tokens);
     }
     std::vector<ItemRow> rows;
@@ -94,11 +97,13 @@ class Needle : public Task {
       std::unique_ptr<Sequence> sequence = condition == Condition::kContext
                                                ? context->clone()
                                                : start(condition, question, subject, feeder);
-      rows.push_back(ask(question, *sequence, feeder));
+      std::optional<TokenSpan> evidence;
+      if (condition == Condition::kContext) {
+        evidence = evidence_of(problem, haystack, static_cast<int>(i));
+      }
+      rows.push_back(ask(question, haystack, evidence, *sequence, feeder));
       rows.back().item = group.items[i];
       rows.back().group = group.name;
-      if (condition == Condition::kContext)
-        locate(problem, haystack, static_cast<int>(i), &rows.back());
     }
     return rows;
   }
@@ -110,9 +115,9 @@ class Needle : public Task {
       throw Error(settings.where("lengths"), "needle.lengths", std::to_string(length),
                   fmt::format("at least {} with a guard of {}", smallest, guard_));
     }
-    if (trained > 0 && length > trained) {
+    if (trained > 0 && length > trained && settings.word("beyond") == "off") {
       throw Error(settings.where("lengths"), "needle.lengths", std::to_string(length),
-                  fmt::format("at most the model's context of {}", trained));
+                  fmt::format("at most the model's context of {} (or beyond=on)", trained));
     }
   }
 
@@ -180,15 +185,25 @@ class Needle : public Task {
     return sequence;
   }
 
-  ItemRow ask(const NeedleQuestion& question, Sequence& sequence, Feeder& feeder) const {
-    feeder.append(sequence, encode_after(*tokenizer_, "\n" + question.text));
+  ItemRow ask(const NeedleQuestion& question, const FilledHaystack& haystack,
+              const std::optional<TokenSpan>& evidence, Sequence& sequence, Feeder& feeder) const {
+    const std::vector<int32_t> asked = encode_after(*tokenizer_, "\n" + question.text);
+    std::optional<RetentionProbe> probe;
+    if (probe_.on && evidence) {
+      probe.emplace(value_places(*tokenizer_, haystack.tokens, *evidence, question.expected),
+                    sequence.length() + std::ssize(asked), probe_);
+      sequence.watch(probe->watch());
+    }
+    feeder.append(sequence, asked);
+    sequence.watch(nullptr);
     AnswerResult answer;
     answer.question = question.text;
     answer.expected = question.expected;
     const std::vector<int32_t> gold = encode_after(*tokenizer_, " " + question.expected);
-    const std::vector<double> nll = feeder.score(*sequence.clone(), gold);
+    const std::vector<double> nll = score_answer(sequence, gold, probe ? &*probe : nullptr, feeder);
     answer.gold_nll = std::accumulate(nll.begin(), nll.end(), 0.0);
     answer.gold_tokens = std::ssize(gold);
+    if (probe) answer.retention = probe->result(answer.gold_tokens);
 
     ItemRow row;
     row.n_prompt = sequence.length();
@@ -206,6 +221,7 @@ class Needle : public Task {
     answer.answer = extract_answer(answer.output, question.answer, built_in_facts().abstain, words);
     row.score = answer.answer == expected ? 1 : 0;
     describe(question, &answer.strata);
+    if (evidence) locate(*evidence, row.n_prompt, &answer);
     row.answer = std::move(answer);
     row.cache_bytes = sequence.bytes();
     row.seconds = feeder.take();
@@ -222,17 +238,20 @@ class Needle : public Task {
     (*strata)["overlap_bin"] = overlap_bin(question.jaccard);
   }
 
+  // The tokens of a question's evidence; none when it has no answer.
+  static std::optional<TokenSpan> evidence_of(const NeedleProblem& problem,
+                                              const FilledHaystack& haystack, int question) {
+    const auto gold = std::ranges::find(problem.statements, question, &NeedleStatement::question);
+    if (gold == problem.statements.end()) return std::nullopt;
+    return haystack.spans[static_cast<size_t>(gold - problem.statements.begin())];
+  }
+
   // Where the evidence stands: its tokens, its depth and how far back the answer has to look.
-  void locate(const NeedleProblem& problem, const FilledHaystack& haystack, int question,
-              ItemRow* row) const {
-    for (size_t i = 0; i < problem.statements.size(); ++i) {
-      if (problem.statements[i].question != question) continue;
-      const auto [begin, end] = haystack.spans[i];
-      row->answer->gold_span = {begin, end};
-      row->answer->strata["depth"] =
-          static_cast<double>(begin) / static_cast<double>(row->n_prompt);
-      row->answer->strata["distance"] = row->n_prompt - end;
-    }
+  static void locate(const TokenSpan& evidence, int64_t prompt, AnswerResult* answer) {
+    const auto [begin, end] = evidence;
+    answer->gold_span = evidence;
+    answer->strata["depth"] = static_cast<double>(begin) / static_cast<double>(prompt);
+    answer->strata["distance"] = prompt - end;
   }
 
   const Tokenizer* tokenizer_;
@@ -243,6 +262,7 @@ class Needle : public Task {
   int64_t items_;
   int64_t questions_;
   int64_t guard_;
+  ProbeSettings probe_;
   NeedleOptions options_;
   Text text_;
 };
@@ -251,10 +271,11 @@ class Needle : public Task {
 
 std::span<const SettingSpec> needle_settings() {
   static const std::vector<std::string> sides = {"heldout", "train", "any"};
-  static const std::array<SettingSpec, 14> specs = {{
+  static const std::array<SettingSpec, 17> specs = {{
       {"data", std::string("generated"), "haystack: generated, wikitext2 or a text file", 0, 0, {}},
       {"profile", std::vector<std::string>{"messy"}, "messy or simple", 0, 0, {"messy", "simple"}},
       {"lengths", std::vector<int64_t>{1024, 2048, 4096}, "tokens: prompt and answer", 1, 1e9, {}},
+      {"beyond", std::string("off"), "on: lengths beyond the model's too", 0, 0, {"off", "on"}},
       {"depths", int64_t{10}, "equal strata of depth", 1, 1000, {}},
       {"items", int64_t{4}, "for each length and depth", 1, 1e6, {}},
       {"questions", int64_t{5}, "over one context", 1, 100, {}},
@@ -266,6 +287,8 @@ std::span<const SettingSpec> needle_settings() {
       {"names", std::string("heldout"), "heldout, train or any", 0, 0, sides},
       {"statements", std::string("heldout"), "their wording: heldout, train or any", 0, 0, sides},
       {"phrasing", std::string("heldout"), "of questions: heldout, train or any", 0, 0, sides},
+      probe_setting(),
+      read_weight_setting(),
   }};
   return specs;
 }

@@ -42,7 +42,8 @@ class NeedleTest : public testing::Test {
                                 {"questions", {"3", "test"}},
                                 {"guard", {"500", "test"}}};
     settings.insert(defaults.begin(), defaults.end());
-    return make_needle(Settings("needle", needle_settings(), settings), {&tokenizer_, 8192, seed});
+    return make_needle(Settings("needle", needle_settings(), settings),
+                       {&tokenizer_, 8192, seed, true});
   }
 
   // Every item, answered by the reader from what it remembers. Names recur in other contexts with
@@ -118,6 +119,42 @@ TEST_F(NeedleTest, EvidenceStandsWhereItShould) {
     const double depth = static_cast<double>(begin) / static_cast<double>(length - 500);
     EXPECT_NEAR(depth, std::get<double>(row.item.cell[2].second), 0.5 / 6 + 0.12);
   }
+}
+
+TEST_F(NeedleTest, AProbeSaysWhetherTheValueWasThere) {
+  const auto task = make({{"probe", {"on", "test"}}, {"read_weight", {"0.3", "test"}}});
+  int stored = 0, lost = 0;
+  for (const ItemRow& row : run_all(*task, Condition::kContext, 2500)) {
+    if (stratum(row, "kind") == "unanswerable") {
+      EXPECT_FALSE(row.answer->retention.has_value());
+      continue;
+    }
+    const RetentionResult& result = row.answer->retention.value();
+    EXPECT_EQ(result.value_tokens, std::ssize(row.answer->expected)) << row.answer->question;
+    const auto [begin, end] = *row.answer->gold_span;
+    if (begin >= row.n_prompt - 2500) {
+      EXPECT_TRUE(result.stored && result.read);
+      ++stored;
+    } else if (end < row.n_prompt - 2500) {
+      EXPECT_FALSE(result.stored);
+      EXPECT_EQ(result.read_weight, 0);
+      EXPECT_EQ(row.score, 0);
+      ++lost;
+    }
+  }
+  EXPECT_GT(stored, 5);
+  EXPECT_GT(lost, 5);
+  for (const ItemRow& row : run_all(*task, Condition::kOracle)) {
+    EXPECT_FALSE(row.answer->retention.has_value());
+  }
+}
+
+TEST_F(NeedleTest, LengthsBeyondTheModelsOnRequest) {
+  const Settings_ far = {{"lengths", {"9k", "test"}}, {"items", {"1", "test"}}};
+  EXPECT_THROW(make(far), Error);
+  Settings_ allowed = far;
+  allowed["beyond"] = {"on", "test"};
+  EXPECT_GT(run_all(*make(allowed)).at(0).n_prompt, 9000);
 }
 
 TEST_F(NeedleTest, ControlsAreFloorAndCeiling) {

@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "base/random.h"
+#include "evals/retention.h"
 #include "evals/scoring.h"
 #include "evals/tokens.h"
 
@@ -54,16 +55,19 @@ class Passkey : public Task {
         seed_(environment.seed),
         lengths_(settings.counts("lengths")),
         depths_(settings.count("depths")),
-        items_(settings.count("items")) {
+        items_(settings.count("items")),
+        probe_(probe_settings(settings, "passkey", environment)) {
     const auto shortest = std::ssize(encode(passkey_prompt(kLargestKey, 0, 0))) + kNewTokens;
     for (const int64_t length : lengths_) {
       if (length < shortest) {
         throw Error(settings.where("lengths"), "passkey.lengths", std::to_string(length),
                     fmt::format("at least {}, the prompt without filler", shortest));
       }
-      if (environment.context > 0 && length > environment.context) {
-        throw Error(settings.where("lengths"), "passkey.lengths", std::to_string(length),
-                    fmt::format("at most the model's context of {}", environment.context));
+      if (environment.context > 0 && length > environment.context &&
+          settings.word("beyond") == "off") {
+        throw Error(
+            settings.where("lengths"), "passkey.lengths", std::to_string(length),
+            fmt::format("at most the model's context of {} (or beyond=on)", environment.context));
       }
     }
   }
@@ -92,7 +96,8 @@ class Passkey : public Task {
     const double depth =
         (static_cast<double>(group.ordinal) + random.uniform()) / static_cast<double>(depths_);
     const Prompt prompt = make_prompt(condition, group.length, key, depth);
-    ItemRow row = ask(prompt, key, subject, feeder);
+    const bool probed = probe_.on && condition == Condition::kContext;
+    ItemRow row = ask(prompt, key, probed, subject, feeder);
     row.item = item;
     row.group = group.name;
     row.answer->strata["depth"] = prompt.depth;
@@ -158,17 +163,29 @@ class Passkey : public Task {
     return prompt;
   }
 
-  ItemRow ask(const Prompt& prompt, int64_t key, const Subject& subject, Feeder& feeder) const {
+  ItemRow ask(const Prompt& prompt, int64_t key, bool probed, const Subject& subject,
+              Feeder& feeder) const {
     const std::unique_ptr<Sequence> sequence = subject.start();
-    feeder.append(*sequence, prompt.tokens);
     const std::string expected = std::to_string(key);
     AnswerResult answer;
     answer.question = kQuestion;
     answer.expected = expected;
+    answer.gold_span = evidence(prompt, key);
+    std::optional<RetentionProbe> probe;
+    if (probed && answer.gold_span) {
+      probe.emplace(value_places(*tokenizer_, prompt.tokens, *answer.gold_span, expected),
+                    std::ssize(prompt.tokens), probe_);
+      sequence->keep_positions();
+      sequence->watch(probe->watch());
+    }
+    feeder.append(*sequence, prompt.tokens);
+    sequence->watch(nullptr);
     const std::vector<int32_t> gold = encode_after(*tokenizer_, " " + expected);
-    const std::vector<double> nll = feeder.score(*sequence->clone(), gold);
+    const std::vector<double> nll =
+        score_answer(*sequence, gold, probe ? &*probe : nullptr, feeder);
     answer.gold_nll = std::accumulate(nll.begin(), nll.end(), 0.0);
     answer.gold_tokens = std::ssize(gold);
+    if (probe) answer.retention = probe->result(answer.gold_tokens);
 
     GenerateOptions options;
     options.max_tokens = kNewTokens;
@@ -176,7 +193,6 @@ class Passkey : public Task {
     answer.output = tokenizer_->decode(output);
     answer.answer = first_number(answer.output);
     answer.truncated = std::ssize(output) >= kNewTokens;
-    answer.gold_span = evidence(prompt, key);
 
     ItemRow row;
     row.n_prompt = std::ssize(prompt.tokens);
@@ -204,15 +220,19 @@ class Passkey : public Task {
   std::vector<int64_t> lengths_;
   int64_t depths_;
   int64_t items_;
+  ProbeSettings probe_;
 };
 
 }  // namespace
 
 std::span<const SettingSpec> passkey_settings() {
-  static const std::array<SettingSpec, 3> specs = {{
+  static const std::array<SettingSpec, 6> specs = {{
       {"lengths", std::vector<int64_t>{1024, 2048, 4096}, "tokens: prompt and answer", 1, 1e9, {}},
+      {"beyond", std::string("off"), "on: lengths beyond the model's too", 0, 0, {"off", "on"}},
       {"depths", int64_t{5}, "equal strata of depth", 1, 1000, {}},
       {"items", int64_t{4}, "for each length and depth", 1, 1e6, {}},
+      probe_setting(),
+      read_weight_setting(),
   }};
   return specs;
 }

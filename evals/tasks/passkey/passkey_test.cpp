@@ -15,15 +15,19 @@ class PasskeyTest : public testing::Test {
  protected:
   std::unique_ptr<Task> make(const std::string& lengths, const std::string& depths = "5",
                              const std::string& items = "2", uint64_t seed = 7) {
-    const std::map<std::string, WrittenSetting> settings = {
-        {"lengths", {lengths, "test"}}, {"depths", {depths, "test"}}, {"items", {items, "test"}}};
+    return make({{"lengths", lengths}, {"depths", depths}, {"items", items}}, seed);
+  }
+  std::unique_ptr<Task> make(const std::map<std::string, std::string>& written, uint64_t seed = 7,
+                             bool can_watch = true) {
+    std::map<std::string, WrittenSetting> settings;
+    for (const auto& [name, value] : written) settings[name] = {value, "test"};
     return make_passkey(Settings("passkey", passkey_settings(), settings),
-                        {&tokenizer_, 4096, seed});
+                        {&tokenizer_, 4096, seed, can_watch});
   }
 
   std::vector<ItemRow> run_all(const Task& task, int64_t window,
-                               Condition condition = Condition::kContext) {
-    const FakeSubject subject("fake", &copy_from_context, window);
+                               Condition condition = Condition::kContext, double attention = 0.5) {
+    const FakeSubject subject("fake", &copy_from_context, window, attention);
     Feeder feeder;
     std::vector<ItemRow> rows;
     for (const ItemGroup& group : task.plan()) {
@@ -124,6 +128,37 @@ TEST_F(PasskeyTest, ItemsDoNotDependOnTheirNeighbours) {
 TEST_F(PasskeyTest, RejectsLengthsThatDoNotFit) {
   EXPECT_THROW(make("100"), Error);
   EXPECT_THROW(make("8k"), Error) << "beyond the model's context";
+  const auto task = make({{"lengths", "8k"}, {"depths", "1"}, {"items", "1"}, {"beyond", "on"}});
+  EXPECT_EQ(run_all(*task, kFullWindow).at(0).n_prompt, 8192 - 10);
+}
+
+TEST_F(PasskeyTest, AProbeTellsWhereAnswersAreLost) {
+  const auto task = make({{"lengths", "700"}, {"depths", "4"}, {"items", "2"}, {"probe", "on"}});
+  const auto probed = [&](int64_t window, double attention) {
+    std::vector<RetentionResult> results;
+    for (const ItemRow& row : run_all(*task, window, Condition::kContext, attention)) {
+      results.push_back(row.answer->retention.value());
+      EXPECT_EQ(results.back().value_tokens, std::ssize(row.answer->expected))
+          << "one byte a token";
+    }
+    return results;
+  };
+  for (const RetentionResult& result : probed(kFullWindow, 0.6)) {
+    EXPECT_TRUE(result.stored && result.read);
+    EXPECT_EQ(result.stored_share, std::vector<double>{1});
+    EXPECT_NEAR(result.read_weight, 0.6, 1e-12);
+  }
+  for (const RetentionResult& result : probed(kFullWindow, 0.05)) {
+    EXPECT_TRUE(result.stored && !result.read) << "held, and nobody looked";
+  }
+  for (const RetentionResult& result : probed(40, 0.6)) {
+    EXPECT_TRUE(!result.stored && !result.read) << "forgotten";
+    EXPECT_EQ(result.read_weight, 0);
+  }
+  const auto is_probed = [](const ItemRow& row) { return row.answer->retention.has_value(); };
+  EXPECT_EQ(std::ranges::count_if(run_all(*task, 99, Condition::kOracle), is_probed), 0);
+  EXPECT_EQ(std::ranges::count_if(run_all(*make("512"), 99), is_probed), 0) << "off by default";
+  EXPECT_THROW(make({{"probe", "on"}}, 7, false), Error) << "a set that cannot be watched";
 }
 
 }  // namespace

@@ -59,28 +59,22 @@ class Perplexity : public Task {
       throw Error(settings.where("context"), "perplexity.context", std::to_string(context),
                   "at least 2, because the model does not say what it was trained for");
     }
-    for (const std::string& protocol : settings.words("protocol")) {
-      Protocol entry{protocol, context, {}};
-      entry.passes =
-          text_passes(protocol, context, std::ssize(tokens_), settings.where("protocol"));
-      for (const TextPass& pass : entry.passes) {
-        entry.longest = std::max(entry.longest, pass.end - pass.begin + 1);
+    for (const bool decode : {false, true}) {
+      if (std::ranges::count(settings.words("feed"), decode ? "decode" : "prefill") == 0) continue;
+      for (const std::string& protocol : settings.words("protocol")) {
+        add_series(protocol, context, decode, environment.context, settings);
       }
-      check_context(protocol == "stream" ? context : entry.longest, protocol, environment.context,
-                    settings);
-      protocols_.push_back(std::move(entry));
     }
   }
 
   std::vector<ItemGroup> plan() const override {
     std::vector<ItemGroup> groups;
-    for (const Protocol& protocol : protocols_) {
-      const Cell cell = {{"protocol", protocol.name}, {"context", protocol.context}};
-      for (int64_t i = 0; i < std::ssize(protocol.passes); ++i) {
-        const TextPass& pass = protocol.passes[static_cast<size_t>(i)];
+    for (const Series& series : series_) {
+      for (int64_t i = 0; i < std::ssize(series.passes); ++i) {
+        const TextPass& pass = series.passes[static_cast<size_t>(i)];
         ItemGroup group;
-        group.name = fmt::format("{}/{}", protocol.name, i);
-        group.items = {{cell, i, item_seed(seed_, "perplexity", cell, i)}};
+        group.name = fmt::format("{}{}/{}", series.protocol, series.decode ? "/decode" : "", i);
+        group.items = {{series.cell, i, item_seed(seed_, "perplexity", series.cell, i)}};
         group.length = pass.end - pass.begin + 1;
         group.ordinal = i;
         group.cost = group.length;
@@ -94,7 +88,7 @@ class Perplexity : public Task {
 
   std::vector<int64_t> lengths() const override {
     std::vector<int64_t> lengths;
-    for (const Protocol& protocol : protocols_) lengths.push_back(protocol.longest);
+    for (const Series& series : series_) lengths.push_back(series.longest);
     return lengths;
   }
 
@@ -102,17 +96,17 @@ class Perplexity : public Task {
 
   std::vector<ItemRow> run(const ItemGroup& group, Condition /*condition*/, const Subject& subject,
                            Feeder& feeder) const override {
-    const std::string& name = std::get<std::string>(group.items.front().cell.front().second);
-    const auto protocol =
-        std::ranges::find_if(protocols_, [&](const Protocol& p) { return p.name == name; });
-    const TextPass pass = protocol->passes[static_cast<size_t>(group.ordinal)];
+    const auto series = std::ranges::find(series_, group.items.front().cell, &Series::cell);
+    const TextPass pass = series->passes[static_cast<size_t>(group.ordinal)];
     const std::span<const int32_t> all(tokens_);
     const auto part = [&](int64_t begin, int64_t end) {
       return all.subspan(static_cast<size_t>(begin), static_cast<size_t>(end - begin));
     };
     const std::unique_ptr<Sequence> sequence = subject.start();
     feeder.append(*sequence, with_bos(*tokenizer_, part(pass.begin, pass.scored)));
-    const std::vector<double> nll = feeder.score(*sequence, part(pass.scored, pass.end));
+    const std::span<const int32_t> scored = part(pass.scored, pass.end);
+    const std::vector<double> nll =
+        series->decode ? feeder.score_decoding(*sequence, scored) : feeder.score(*sequence, scored);
 
     ItemRow row;
     row.item = group.items.front();
@@ -125,12 +119,36 @@ class Perplexity : public Task {
   }
 
  private:
-  struct Protocol {
-    std::string name;
-    int64_t context = 0;
+  // The text under one protocol, fed in one way.
+  struct Series {
+    std::string protocol;
+    bool decode = false;
+    Cell cell;
     std::vector<TextPass> passes;
     int64_t longest = 0;
   };
+
+  void add_series(const std::string& protocol, int64_t context, bool decode, int64_t trained,
+                  const Settings& settings) {
+    Series series{protocol, decode, {{"protocol", protocol}, {"context", context}}, {}, 0};
+    // Prefill was all there was: its cells, and so the keys of its rows, stay what they were.
+    if (decode) series.cell.emplace_back("feed", std::string("decode"));
+    int64_t tokens = std::ssize(tokens_);
+    if (const int64_t fewer = settings.count("decode_tokens"); decode && fewer > 0) {
+      tokens = std::min(tokens, fewer);
+    }
+    series.passes = text_passes(protocol, context, tokens, settings.where("protocol"));
+    for (const TextPass& pass : series.passes) {
+      series.longest = std::max(series.longest, pass.end - pass.begin + 1);
+    }
+    const int64_t wanted = protocol == "stream" ? context : series.longest;
+    if (trained > 0 && wanted > trained && settings.word("beyond") == "off") {
+      throw Error(settings.where("context"), "perplexity." + protocol,
+                  fmt::format("{} tokens", wanted),
+                  fmt::format("at most the model's context of {} (or beyond=on)", trained));
+    }
+    series_.push_back(std::move(series));
+  }
 
   void read_text(const Settings& settings) {
     const std::string& source = settings.word("data");
@@ -150,14 +168,6 @@ class Perplexity : public Task {
       tokens_.resize(static_cast<size_t>(limit));
       if (!ends_.empty()) ends_.resize(static_cast<size_t>(limit));
     }
-  }
-
-  static void check_context(int64_t wanted, const std::string& protocol, int64_t trained,
-                            const Settings& settings) {
-    if (trained == 0 || wanted <= trained) return;
-    throw Error(settings.where("context"), "perplexity." + protocol,
-                fmt::format("{} tokens", wanted),
-                fmt::format("at most the model's context of {}", trained));
   }
 
   LikelihoodResult summarise(const TextPass& pass, std::span<const double> nll) const {
@@ -204,17 +214,25 @@ class Perplexity : public Task {
   DataUse data_;
   std::vector<int32_t> tokens_;
   std::vector<int64_t> ends_;  // in bytes; empty: unknown
-  std::vector<Protocol> protocols_;
+  std::vector<Series> series_;
 };
 
 }  // namespace
 
 std::span<const SettingSpec> perplexity_settings() {
-  static const std::array<SettingSpec, 4> specs = {{
+  static const std::array<SettingSpec, 7> specs = {{
       {"data", std::string("generated"), "generated, wikitext2 or a text file", 0, 0, {}},
       {"tokens", int64_t{0}, "scored at most; 0: a whole file, 16k generated", 0, 1e12, {}},
       {"protocol", std::vector<std::string>{"stream"}, "stream, window(N), stride(N,s)", 0, 0, {}},
       {"context", int64_t{0}, "length of a stream, BOS included; 0: the model's", 0, 1e9, {}},
+      {"beyond", std::string("off"), "on: contexts beyond the model's too", 0, 0, {"off", "on"}},
+      {"feed",
+       std::vector<std::string>{"prefill"},
+       "prefill (in chunks) and decode (one step a token)",
+       0,
+       0,
+       {"prefill", "decode"}},
+      {"decode_tokens", int64_t{0}, "of them scored by decoding; 0: all", 0, 1e12, {}},
   }};
   return specs;
 }

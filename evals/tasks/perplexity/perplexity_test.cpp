@@ -166,8 +166,44 @@ TEST_F(PerplexityTest, LimitsTokensAndNamesItsData) {
   EXPECT_FALSE(task->has(Condition::kOracle));
 }
 
+TEST_F(PerplexityTest, FeedsAreSeriesOfTheirOwn) {
+  write(random_letters(600, 6));
+  const auto task = make({{"context", {"200", "test"}},
+                          {"tokens", {"0", "test"}},
+                          {"feed", {"decode,prefill", "test"}},
+                          {"decode_tokens", {"300", "test"}}});
+  std::map<std::string, std::vector<ItemRow>> rows;
+  std::set<std::string> keys;
+  for (ItemRow& row : run_all(*task, 100)) {
+    keys.insert(item_key("m", Condition::kContext, "perplexity", row.item));
+    const bool decode = row.item.cell.back() == std::pair<std::string, Level>{"feed", "decode"};
+    EXPECT_EQ(row.item.cell.size(), decode ? 3U : 2U) << "keys of prefill are what they were";
+    rows[decode ? "decode" : "prefill"].push_back(std::move(row));
+  }
+  EXPECT_EQ(keys.size(), 6U);
+  ASSERT_EQ(rows["prefill"].size(), 4U);
+  ASSERT_EQ(rows["decode"].size(), 2U) << "300 tokens in streams of 199";
+  const LikelihoodResult& prefill = *rows["prefill"][0].likelihood;
+  const LikelihoodResult& decode = *rows["decode"][0].likelihood;
+  EXPECT_EQ(decode.tokens, prefill.tokens);
+  EXPECT_NEAR(decode.nll, prefill.nll + 199 * kDecodingNats, 1e-9) << "each token was decoded";
+  EXPECT_EQ(rows["decode"][1].likelihood->tokens, 101);
+  EXPECT_EQ(rows["decode"][0].seconds.prefill_tokens, 1) << "the BOS";
+  EXPECT_EQ(rows["decode"][0].n_prompt, 200);
+}
+
+TEST_F(PerplexityTest, ContextsBeyondTheModelsOnRequest) {
+  write(random_letters(10000, 7));
+  const auto task = make({{"context", {"9k", "test"}}, {"beyond", {"on", "test"}}});
+  const std::vector<ItemRow> rows = run_all(*task, 50);
+  EXPECT_EQ(rows.at(0).likelihood->tokens, 9 * 1024 - 1);
+  EXPECT_EQ(rows.at(0).likelihood->positions.back().from, 8192);
+  EXPECT_EQ(task->lengths(), std::vector<int64_t>{9 * 1024});
+}
+
 TEST_F(PerplexityTest, RejectsWhatCannotRun) {
   write("some text");
+  EXPECT_THROW(make({{"feed", {"decoding", "test"}}}), Error);
   EXPECT_THROW(make({{"context", {"9k", "test"}}}), Error) << "longer than the model's context";
   EXPECT_THROW(make({{"context", {"1", "test"}}}), Error);
   EXPECT_THROW(make({{"tokns", {"1", "test"}}}), Error);
