@@ -129,6 +129,8 @@ std::string markdown_document(const Digest& digest) {
   add_table("Perplexity", likelihood_table(digest), &out);
   for (const Measure& measure : digest.measures) {
     if (measure.likelihood) continue;
+    add_table(fmt::format("{}: where answers are lost", markdown_cell(measure.title)),
+              retention_table(digest, measure), &out);
     add_strata(
         digest, measure, "length",
         [](const Item& item) {

@@ -160,8 +160,22 @@ class Page : private PageWriter {
                "what is recent is dark in the lowest rows alone. Hatched cells hold fewer than "
                "20 items: read rows and columns of them, not single cells.",
                measure.title));
+    retention(measure);
     strata(measure);
     examples(measure);
+  }
+
+  void retention(const Measure& measure) {
+    const Table table = retention_table(digest_, measure);
+    if (table.rows.empty()) return;
+    subheading("Where answers are lost");
+    paragraph(
+        "Stored: when the answer began, at least one layer could still read every token of the "
+        "value as itself. Read: while the answer was due, one head's net attention to the value "
+        "was large enough (SCHEMA.md, read_weight). Right where it was not stored: told from a "
+        "part or an average of it, or guessed. Intervals are Wilson's over items.",
+        "note");
+    raw(to_html(table));
   }
 
   void strata(const Measure& measure) {

@@ -67,6 +67,31 @@ TEST_F(ReportTest, WholePage) {
   EXPECT_THAT(html, AllOf(HasSubstr("Ingrid &lt;Maier&gt;"), Not(HasSubstr("<Maier>"))));
 }
 
+// Of four needles: stored and read, stored and not read, lost and guessed, lost.
+TEST_F(ReportTest, WhereAnswersAreLost) {
+  write(small_run());
+  EXPECT_THAT(page(), Not(HasSubstr("Where answers are lost"))) << "nothing was probed";
+  int seen = 0;
+  edit_items(run_, [&](json& row) {
+    if (row["method"] != "full" || row["task"] != "passkey" || row["condition"] != "context") {
+      return true;
+    }
+    const int kind = seen++ % 4;
+    row["retention"] = {
+        {"value_tokens", 2},  {"layers", 2},        {"stored_share", {0.5, kind < 2 ? 1 : 0}},
+        {"stored", kind < 2}, {"read_weight", 0.2}, {"read", kind == 0}};
+    row["score"] = kind == 0 || kind == 2 ? 1 : 0;
+    return true;
+  });
+  ASSERT_EQ(seen, 12);
+  const std::string html = page();
+  EXPECT_EQ(count_of(html, "Where answers are lost"), 1u);
+  EXPECT_THAT(html, HasSubstr("6 of 12 [25.4, 74.6]"));  // stored; Wilson
+  EXPECT_THAT(html, HasSubstr("3 of 6 ["));              // read, given stored; right, not stored
+  EXPECT_THAT(html, HasSubstr("3 of 3 ["));              // right, given read
+  EXPECT_THAT(html, HasSubstr("0 of 3 ["));              // right, stored and not read
+}
+
 // Known answers: full right everywhere, window right in the first of every four contexts.
 TEST_F(ReportTest, NumbersOfThePageAreThoseOfTheItems) {
   SyntheticOptions options = small_run();

@@ -28,6 +28,9 @@ Table result_table(const Digest& digest, const std::vector<const Measure*>& meas
 std::vector<std::vector<const Measure*>> rows_of(const std::vector<const Measure*>& measures);
 // Floors and ceilings: closed-book, random cache, reference, oracle.
 Table control_table(const Digest& digest);
+// Where the answers of a measure were lost: held, read given held, right given read, and right
+// although not held; without rows when no item was probed.
+Table retention_table(const Digest& digest, const Measure& measure);
 // Keys, values, scales, metadata of the longest length, with what items measured.
 Table memory_table(const Digest& digest);
 // Every protocol and context of perplexity.
