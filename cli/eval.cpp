@@ -98,6 +98,7 @@ void add_eval(CLI::App& app, int& exit_code, const std::vector<std::string>& com
       "eval", "Measure what methods keep: run a suite, leave a record and a report");
   option(command, "--suite", options->suite,
          "built in (" + join(built_in_suites()) + ") or a file");
+  command.add_option("SUITE", options->suite, "the same as --suite");
   option(command, "--methods", options->methods, "list instead of the suite's, see ls methods");
   option(command, "--tasks", options->tasks, "list instead of the suite's, see ls tasks");
   option(command, "--controls", options->controls,

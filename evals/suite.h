@@ -43,7 +43,7 @@ struct Suite {
 // keys that are unknown (with the nearest known one), given twice or of the wrong kind.
 Suite parse_suite(std::string_view yaml, const std::string& where);
 
-// A built-in suite by name ("quick", "full"), or a file.
+// A built-in suite by name ("quick", "full", "arms"), or a file.
 Suite load_suite(const std::string& name_or_path);
 std::vector<std::string> built_in_suites();
 

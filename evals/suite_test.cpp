@@ -138,7 +138,7 @@ TEST(Suite, OverridesThatDoNotApplyAreErrors) {
 }
 
 TEST(Suite, BuiltInOnesAreValidAndFilesAreRead) {
-  EXPECT_THAT(built_in_suites(), ElementsAre("quick", "full"));
+  EXPECT_THAT(built_in_suites(), ElementsAre("quick", "full", "arms"));
   for (const std::string& name : built_in_suites()) {
     const Suite suite = load_suite(name);
     EXPECT_EQ(suite.name, name);
