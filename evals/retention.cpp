@@ -38,9 +38,8 @@ ProbeSettings probe_settings(const Settings& settings, std::string_view task,
 
 std::vector<TokenSpan> value_places(const Tokenizer& tokenizer, std::span<const int32_t> prompt,
                                     TokenSpan evidence, const std::string& answer) {
-  const std::span<const int32_t> tokens =
-      prompt.subspan(static_cast<size_t>(evidence.first),
-                     static_cast<size_t>(evidence.second - evidence.first));
+  const std::span<const int32_t> tokens = prompt.subspan(
+      static_cast<size_t>(evidence.first), static_cast<size_t>(evidence.second - evidence.first));
   const std::string text = tokenizer.decode(tokens);
   const std::vector<int64_t> ends = byte_ends(tokenizer, tokens, text);
   std::vector<TokenSpan> places;

@@ -29,7 +29,8 @@ int64_t watched_index(const AttentionWatch& watch, int64_t position) {
 }
 
 AttentionWatch::Layer& layer_of(AttentionWatch* watch, int64_t position, int32_t layer) {
-  auto at = std::ranges::lower_bound(watch->queries, position, {}, &AttentionWatch::Query::position);
+  auto at =
+      std::ranges::lower_bound(watch->queries, position, {}, &AttentionWatch::Query::position);
   if (at == watch->queries.end() || at->position != position) {
     at = watch->queries.insert(at, {position, {}});
   }

@@ -100,7 +100,8 @@ class BankPositions : public testing::TestWithParam<std::string> {};
 TEST_P(BankPositions, AreThoseOfTheValuesInIt) {
   const auto ops = make_reference_ops();
   const Tokens tokens = random_tokens(5, 160, kPlain, 0.3);
-  for (const std::vector<int64_t>& sizes : {std::vector<int64_t>{159, 1}, {50, 50, 50, 1}, {90, 1}}) {
+  for (const std::vector<int64_t>& sizes :
+       {std::vector<int64_t>{159, 1}, {50, 50, 50, 1}, {90, 1}}) {
     const auto layer = layer_of(*ops, GetParam(), kPlain);
     AttentionWatch watch{159, all_positions(160), {}};
     feed_all(*ops, *layer, tokens, sizes, 0, &watch);
@@ -115,8 +116,9 @@ TEST_P(BankPositions, AreThoseOfTheValuesInIt) {
       for (int64_t m = 0; m < bank.capacity; ++m) {
         double difference = 0;
         for (int64_t d = 0; d < 16; ++d) {
-          difference = std::max(difference, std::abs(v[static_cast<size_t>(m * 16 + d)] -
-                                                     tokens.v[static_cast<size_t>(position * 16 + d)]));
+          difference =
+              std::max(difference, std::abs(v[static_cast<size_t>(m * 16 + d)] -
+                                            tokens.v[static_cast<size_t>(position * 16 + d)]));
         }
         found += difference < 0.03 ? 1 : 0;
       }

@@ -173,7 +173,9 @@ class Page : private PageWriter {
         "Stored: when the answer began, at least one layer could still read every token of the "
         "value as itself. Read: while the answer was due, one head's net attention to the value "
         "was large enough (SCHEMA.md, read_weight). Right where it was not stored: told from a "
-        "part or an average of it, or guessed. Intervals are Wilson's over items.",
+        "part or an average of it, or guessed. Intervals over items: Wilson's, Clopper-Pearson at "
+        "0 "
+        "and 100 %.",
         "note");
     raw(to_html(table));
   }

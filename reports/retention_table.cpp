@@ -1,6 +1,7 @@
 #include "reports/tables.h"
 #include "reports/text.h"
 
+#include <algorithm>
 #include <functional>
 
 #include <fmt/format.h>
@@ -30,12 +31,18 @@ Cell share_cell(const ItemRefs& items, const std::function<bool(const Item&)>& g
 Table retention_table(const Digest& digest, const Measure& measure) {
   Table table;
   table.columns = {{"Method", false},
-                   {"Stored", true, "in a layer at least"},
+                   {"Stored", true, "whole, in a layer at least"},
+                   {"In part", true, "of it, in no layer all"},
                    {"Read", true, "given stored"},
                    {"Right", true, "given stored and read"},
                    {"Right", true, "stored, not read"},
                    {"Right", true, "not stored"}};
   const auto stored = [](const Item& item) { return item.retention->stored; };
+  const auto in_part = [](const Item& item) {
+    const std::vector<double>& shares = item.retention->stored_share;
+    return !item.retention->stored && *std::max_element(shares.begin(), shares.end()) > 0;
+  };
+  const auto any = [](const Item&) { return true; };
   const auto read = [](const Item& item) { return item.retention->stored && item.retention->read; };
   const auto unread = [](const Item& item) {
     return item.retention->stored && !item.retention->read;
@@ -48,12 +55,9 @@ Table retention_table(const Digest& digest, const Measure& measure) {
       if (item->retention) probed.push_back(item);
     }
     if (probed.empty()) continue;
-    table.rows.push_back({method_cell(digest.methods[m]),
-                          share_cell(
-                              probed, [](const Item&) { return true; }, stored),
-                          share_cell(probed, stored, read),
-                          share_cell(probed, read, right),
-                          share_cell(probed, unread, right),
+    table.rows.push_back({method_cell(digest.methods[m]), share_cell(probed, any, stored),
+                          share_cell(probed, any, in_part), share_cell(probed, stored, read),
+                          share_cell(probed, read, right), share_cell(probed, unread, right),
                           share_cell(probed, lost, right)});
   }
   return table;
