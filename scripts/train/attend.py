@@ -30,8 +30,10 @@ def dense(q, k, v, seen):
         mask = torch.cat([mask, there.flatten(2)], 2)
     group = q.shape[1] // k.shape[1]
     k, v = k.repeat_interleave(group, 1), v.repeat_interleave(group, 1)
-    logits = (q @ k.mT * dim**-0.5).masked_fill(~mask[:, None], -torch.inf)
-    return logits.softmax(-1) @ v
+    logits = q @ k.mT * dim**-0.5
+    if seen.extra_bias is not None:
+        logits = logits + F.pad(seen.extra_bias.flatten(1), (tokens, 0))[:, None, None]
+    return logits.masked_fill(~mask[:, None], -torch.inf).softmax(-1) @ v
 
 
 class Plan:
@@ -90,9 +92,10 @@ def _packed(enter, leave):
 
 
 def gathered(k, v, seen, plan):
-    """Keys and values of all parts, and for each key the snapshots that have it: those after
-    code >> 16, up to code & 0xffff. In a row's own tokens the window comes on top."""
-    ks, vs, codes = [k], [v], [torch.full_like(seen.enter, NEVER << 16)]
+    """Keys and values of all parts; for each key the snapshots that have it: those after
+    code >> 16, up to code & 0xffff (in a row's own tokens the window comes on top); and what is
+    added to its logits, or None."""
+    bias, ks, vs, codes = None, [k], [v], [torch.full_like(seen.enter, NEVER << 16)]
     if plan.kept:
         at = seen.kept
         rows = at[:, None, :, None].expand(-1, k.shape[1], -1, k.shape[3])
@@ -108,10 +111,13 @@ def gathered(k, v, seen, plan):
         s = torch.arange(1, seen.extra_k.shape[2] + 1, device=k.device, dtype=torch.int32)[:, None]
         code = torch.where(seen.first[:, None] < s, _packed(s - 1, s), NEVER << 16)
         codes.append(_fill(code.flatten(1), 1, plan.extra, NEVER << 16))
-    return torch.cat(ks, 2), torch.cat(vs, 2), torch.cat(codes, 1).int().contiguous()
+        if seen.extra_bias is not None:
+            own = k.shape[2] + plan.kept
+            bias = _fill(F.pad(seen.extra_bias.flatten(1), (own, 0)), 1, own + plan.extra)
+    return torch.cat(ks, 2), torch.cat(vs, 2), torch.cat(codes, 1).int().contiguous(), bias
 
 
-def _flex(q, k, v, start, n, code, tables, tokens):
+def _flex(q, k, v, start, n, code, bias, tables, tokens):
     def mask(b, h, i, j):
         there = code[b, j]
         snapshot = n[i]
@@ -121,12 +127,18 @@ def _flex(q, k, v, start, n, code, tables, tokens):
     def sinks_mask(b, h, i, j):
         return mask(b, h, i, j) & ((j <= i) | (j >= tokens))
 
+    def biased(score, b, h, i, j):
+        return score + bias[b, j]
+
     counts, table, q_counts, q_table = tables
     blocks = BlockMask(
         (q.shape[2], k.shape[2]), counts, table, None, None, q_counts, q_table, None, None,
         (TILE, TILE), sinks_mask if tokens else mask,
     )  # fmt: skip
-    return flex_attention(q, k, v, block_mask=blocks, enable_gqa=q.shape[1] != k.shape[1])
+    return flex_attention(
+        q, k, v, score_mod=None if bias is None else biased, block_mask=blocks,
+        enable_gqa=q.shape[1] != k.shape[1],
+    )  # fmt: skip
 
 
 @functools.cache
@@ -145,8 +157,8 @@ def sparse(q, k, v, seen, retention, compiled=True):
         return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
     tokens = k.shape[2]
     plan = _plan(retention, tokens, k.device)
-    k, v, code = gathered(k, v, seen, plan)
+    k, v, code, bias = gathered(k, v, seen, plan)
     run = _compiled() if compiled else _flex
     # A row's own tokens carry codes where nothing is kept apart: then the future is masked, too.
     own = 0 if plan.kept or not plan.extra else tokens
-    return run(q, k, v, seen.start, seen.n, code, plan.tables, own)
+    return run(q, k, v, seen.start, seen.n, code, bias, plan.tables, own)

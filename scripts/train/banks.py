@@ -3,7 +3,8 @@
 Two things are kept apart, because only one of them has a gradient:
 
 * decisions: which token sits in which exact slot and when, which average a token joins. Hard
-  choices, made from keys, values and gates without a gradient (`decide_live`, `decide_blocks`);
+  choices, made from keys, values and gates without a gradient (`decide_live`, `decide_blocks`); and
+  how many tokens an average stands for (`log_counts`), which is added to its logits;
 * averages: a running mean m += rate (x - m) of the tokens that joined, differentiable in the
   tokens, the gates and the learned rates (`average`).
 
@@ -15,6 +16,7 @@ plain PyTorch; banks_gpu.py has the same for a GPU. kvgauge's kernels/landmark.h
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 
 NEVER = 2**30
 
@@ -32,6 +34,7 @@ class Settings:
     exact_candidates: int = 2
     summary_candidates: int = NEVER
     band: str = "pairs"
+    count_bias: bool = False
     tau_gate: float = 0.10
     tau_novel: float = 0.70
     tau_summary: float = 0.05
@@ -42,12 +45,13 @@ class Settings:
         return min(16, 1 << (max(1, window // 4).bit_length() - 1))
 
     @staticmethod
-    def fixed(window=128, exact=64, summary=64, block=0, band="pairs"):
+    def fixed(window=128, exact=64, summary=64, block=0, band="pairs", count_bias=True):
         block = block or Settings.default_block(window)
         assert window % block == 0, "training wants a window of whole blocks"
         return Settings(
-            "fixed", window, exact, summary, block, min(4, exact), -(-block // 8), NEVER, band
-        )
+            "fixed", window, exact, summary, block, min(4, exact), -(-block // 8), NEVER, band,
+            count_bias,
+        )  # fmt: skip
 
     @staticmethod
     def reference(window=128, exact=64, summary=64, block=256):
@@ -78,6 +82,8 @@ class Settings:
             text += f",block={self.block}"
         if self.live and self.band != "pairs":
             text += f",lf_band={self.band}"
+        if self.live and not self.count_bias:
+            text += ",count_bias=off"
         return text + ")"
 
 
@@ -290,6 +296,26 @@ def average(x, route, weight, decay, s, evictions):
         mean = decay[:, e].to(x.dtype)[..., None] * mean + joined
         snapshots.append(mean)
     return torch.stack(snapshots, 1).permute(0, 3, 1, 2, 4)
+
+
+@torch.no_grad()
+def log_counts(gate, eta, d, s, evictions):
+    """`fixed`: [batch, evictions, summary] log of how many tokens an average stands for. A token
+    that joins at rate r (mean over KV heads) makes n tokens (1 - r) n + 1, the first one 1."""
+    blocks = lambda x: x[:, : evictions * s.block].unflatten(1, (evictions, s.block))
+    route, g, opens = blocks(d.route), blocks(gate.float()), blocks(d.opens).bool()
+    one_hot = (route[..., None] == torch.arange(s.summary, device=gate.device)).float()
+    factor = torch.log1p(-torch.where(opens, 0, g * eta.float().mean()))[..., None]
+    later = torch.triu(one_hot @ one_hot.mT, 1)
+    kept = (one_hot.mT @ factor).exp()[..., 0]
+    count = (one_hot.mT @ (later @ factor).exp())[..., 0]
+    # count[e] += kept[e] count[e - 1] for all e in turn, as a scan.
+    step = 1
+    while step < evictions:
+        before = lambda x, value: F.pad(x, (0, 0, step, 0), value=value)[:, :-step]
+        count, kept = count + kept * before(count, 0), kept * before(kept, 1)
+        step *= 2
+    return count.clamp_min(1).log()
 
 
 def kept_tokens(d, s, evictions):

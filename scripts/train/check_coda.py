@@ -69,6 +69,19 @@ def one_by_one(x, gate, eta, d, s, evictions):
     return torch.stack(rows)
 
 
+def counts_one_by_one(gate, eta, d, s, evictions):
+    """[batch, evictions, summary] tokens an average stands for, as kernels/landmark.h states it."""
+    count, snapshots = torch.zeros(len(gate), s.summary, device=gate.device), []
+    for i in range(evictions * s.block):
+        for b in range(len(gate)):
+            if (m := int(d.route[b, i])) >= 0:
+                rate = 1 if d.opens[b, i] else gate[b, i] * eta.mean()
+                count[b, m] = (1 - rate) * count[b, m] + 1
+        if (i + 1) % s.block == 0:
+            snapshots.append(count.clone())
+    return torch.stack(snapshots, 1)
+
+
 def check_banks(name, s, equal_gates):
     batch, n, heads, dim = 2, 170, 2, 16
     generator = torch.Generator().manual_seed(len(name))
@@ -107,6 +120,11 @@ def check_banks(name, s, equal_gates):
         for fast in results[1:]:
             for what, a, b in zip(("averages", "dv", "dgate", "deta"), fast, results[0]):
                 assert difference(a, b) < 1e-5, f"{name}: {what} off by {difference(a, b):.1e}"
+    if s.summary and s.count_bias:
+        with torch.no_grad():
+            slow = counts_one_by_one(gate, eta, d, s, evictions)
+        fast = banks.log_counts(gate, eta, d, s, evictions)
+        assert difference(fast.exp(), slow.clamp_min(1)) < 1e-5, f"{name}: counts are off"
     print(f"{name}{', equal gates' * equal_gates}: {kept} kept, {left} given up, {joined} averaged")
 
 
@@ -149,6 +167,7 @@ def main():
     for kind in ("gqa", "coda"):
         for method in ("full", "window(window=70)", "sinks(sinks=4,window=70)",
                        "landmark(window=64,exact=16,summary=16)",
+                       "landmark(window=64,exact=16,summary=16,count_bias=off)",
                        "landmark(window=64,exact=24,summary=0)"):  # fmt: skip
             check_attention(kind, method)
 

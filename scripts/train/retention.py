@@ -4,7 +4,8 @@ A retention turns the keys, values and gates of a row into `Visible`. Query i st
 n[i] of the banks and reads
 
 * token t <= i, if t >= start[i] or enter[t] < n[i] <= leave[t];
-* extra key m of snapshot n[i] (numbered from 1), if first[m] < n[i].
+* extra key m of snapshot n[i] (numbered from 1), if first[m] < n[i]; extra_bias is added to its
+  logit.
 
 So an exact bank costs no copies: a kept token is the token itself, and gradients reach it.
 """
@@ -31,6 +32,7 @@ class Visible:
     first: torch.Tensor  # [batch, extra] int32
     extra_k: torch.Tensor | None = None  # [batch, kv_heads, snapshots, extra, head_dim]
     extra_v: torch.Tensor | None = None
+    extra_bias: torch.Tensor | None = None  # [batch, snapshots, extra]
     decisions: banks.Decisions | None = None  # of landmark banks
     kept: torch.Tensor | None = None  # [batch, n] banks.kept_tokens
 
@@ -175,6 +177,8 @@ class Landmark(Full):
         seen.extra_k = average(k * (slow * scale).to(k.dtype), d.route, weight, decay, s, evictions)
         seen.extra_v = average(v, d.route, weight, decay, s, evictions)
         seen.first = banks.first_open(d, s, evictions)
+        if s.count_bias:
+            seen.extra_bias = banks.log_counts(gate, eta, d, s, evictions)
         return seen
 
 
@@ -195,7 +199,8 @@ def parse(text, rope):
             assert given.pop("arithmetic") == "f32" and given.pop("mem_init") == "zeros"
             made = Landmark(Settings.reference(**sizes))
         else:
-            made = Landmark(Settings.fixed(**sizes, band=given.pop("lf_band", "pairs")))
+            band, bias = given.pop("lf_band", "pairs"), given.pop("count_bias", "on") == "on"
+            made = Landmark(Settings.fixed(**sizes, band=band, count_bias=bias))
     else:
         raise ValueError(f"no retention '{name}' to train under")
     if given:
