@@ -4,6 +4,7 @@
 #include "base/names.h"
 #include "base/sha256.h"
 #include "reports/json_fields.h"
+#include "reports/line_reader.h"
 
 #include <algorithm>
 #include <array>
@@ -237,18 +238,17 @@ LatencyRow read_row(const Fields& fields, RecordKind kind) {
 }
 
 void read_rows(const std::filesystem::path& path, LatencyRun* run) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) throw Error(path.string(), "", "nothing", "the lines of a run (items.jsonl)");
+  LineReader reader(path);
   std::unordered_set<std::string> keys;
   std::string line;
-  for (size_t number = 1; std::getline(file, line); ++number) {
-    if (file.eof()) {
+  while (reader.next(&line)) {
+    if (reader.unfinished()) {
       run->notes.push_back(
           "the last line of items.jsonl is cut off (a killed run) and was "
           "ignored");
       break;
     }
-    const std::string where = fmt::format("{}:{}", path.string(), number);
+    const std::string where = reader.where();
     const json parsed = json::parse(line, nullptr, false);
     if (parsed.is_discarded()) throw Error(where, "", printable(line, 60), "a JSON object");
     LatencyRow row = read_row(Fields(parsed, where), run->kind);
@@ -258,8 +258,8 @@ void read_rows(const std::filesystem::path& path, LatencyRun* run) {
     if (keys.insert(row.key).second) {
       run->rows.push_back(std::move(row));
     } else {
-      run->notes.push_back(fmt::format("line {} repeats the key {} and was left out", number,
-                                       printable(row.key, 120)));
+      run->notes.push_back(fmt::format("line {} repeats the key {} and was left out",
+                                       reader.number(), printable(row.key, 120)));
     }
   }
 }
@@ -312,7 +312,7 @@ LatencyRun read_latency_run(const std::filesystem::path& directory) {
   }
   run.planned_items = fields.integer("planned_items");
   run.seconds = fields.number("seconds");
-  read_rows(directory / "items.jsonl", &run);
+  read_rows(items_path(directory), &run);
   return run;
 }
 

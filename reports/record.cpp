@@ -1,8 +1,10 @@
 #include "reports/record.h"
 
 #include "base/error.h"
+#include "base/names.h"
 #include "base/sha256.h"
 #include "reports/json_fields.h"
+#include "reports/line_reader.h"
 #include "reports/record_items.h"
 
 #include <algorithm>
@@ -234,7 +236,7 @@ Run read_run(const std::filesystem::path& directory) {
   }
   Run run = read_run_json(directory / "run.json");
   run.directory = directory;
-  ItemLines lines = read_items(directory / "items.jsonl");
+  ItemLines lines = read_items(items_path(directory));
   if (lines.truncated_tail) {
     run.notes.push_back("the last line of items.jsonl is cut off (a killed run) and was ignored");
   }

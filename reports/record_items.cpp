@@ -1,9 +1,9 @@
 #include "reports/record_items.h"
 
 #include "reports/json_fields.h"
+#include "reports/line_reader.h"
 #include "reports/text.h"
 
-#include <fstream>
 #include <unordered_set>
 
 #include <fmt/format.h>
@@ -144,17 +144,16 @@ json parse_line(const std::string& line, const std::string& where) {
 }  // namespace
 
 ItemLines read_items(const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) throw Error(path.string(), "", "nothing", "the items of a run (items.jsonl)");
+  LineReader reader(path);
   ItemLines lines;
   std::unordered_set<std::string> keys;
   std::string line;
-  for (size_t number = 1; std::getline(file, line); ++number) {
-    if (file.eof()) {
+  while (reader.next(&line)) {
+    if (reader.unfinished()) {
       lines.truncated_tail = true;
       break;
     }
-    const std::string where = fmt::format("{}:{}", path.string(), number);
+    const std::string where = reader.where();
     const json parsed = parse_line(line, where);
     Item item = read_item(Fields(parsed, where));
     if (keys.insert(item.key).second) {
@@ -163,7 +162,6 @@ ItemLines read_items(const std::filesystem::path& path) {
       ++lines.duplicates;
     }
   }
-  if (file.bad()) throw Error(path.string(), "", "a read error", "a readable file");
   return lines;
 }
 

@@ -14,7 +14,8 @@ struct ItemLines {
   size_t duplicates = 0;        // rows whose key had come before, ignored
 };
 
-// Reads items.jsonl. Throws Error naming file:line for a line that does not follow SCHEMA.md.
+// Reads items.jsonl or items.jsonl.gz. Throws Error naming file:line for a line that does not
+// follow SCHEMA.md.
 ItemLines read_items(const std::filesystem::path& path);
 
 }  // namespace kvg::reports

@@ -12,6 +12,7 @@
 
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
+#include <zlib.h>
 
 namespace kvg::reports {
 
@@ -41,6 +42,13 @@ inline std::string read_text(const std::filesystem::path& path) {
 
 inline void write_text(const std::filesystem::path& path, const std::string& text) {
   std::ofstream(path, std::ios::binary | std::ios::trunc) << text;
+}
+
+inline void write_gzip(const std::filesystem::path& path, const std::string& text) {
+  gzFile file = gzopen(path.c_str(), "wb");
+  const int written = gzwrite(file, text.data(), static_cast<unsigned>(text.size()));
+  ASSERT_EQ(written, static_cast<int>(text.size()));
+  ASSERT_EQ(gzclose(file), Z_OK);
 }
 
 // A small run: quick to read, every task and control in it.

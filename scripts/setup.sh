@@ -7,6 +7,7 @@ packages=(
   build-essential cmake ninja-build ccache pkg-config git      # the build
   libfmt-dev libyaml-cpp-dev nlohmann-json3-dev libcli11-dev   # formatting, suites, records, flags
   libssl-dev libsentencepiece-dev libopenblas-dev              # SHA-256, tokenizers, matrix products
+  zlib1g-dev                                                   # compressed records
   libgtest-dev libgmock-dev                                    # tests
   libbenchmark-dev                                             # kernel_bench, where there is CUDA
 )
