@@ -219,6 +219,26 @@ Estimate paired_difference(std::span<const double> a, std::span<const double> b,
   return bootstrap_mean(difference, options);
 }
 
+double standard_deviation(std::span<const double> values) {
+  KVG_CHECK(values.size() >= 2, "a standard deviation needs two values");
+  const auto n = static_cast<double>(values.size());
+  const double mean = std::accumulate(values.begin(), values.end(), 0.0) / n;
+  double squares = 0;
+  for (const double value : values) squares += (value - mean) * (value - mean);
+  return std::sqrt(squares / (n - 1));
+}
+
+Interval student_interval(std::span<const double> values, double level) {
+  const double deviation = standard_deviation(values);
+  const auto n = static_cast<double>(values.size());
+  const double mean = std::accumulate(values.begin(), values.end(), 0.0) / n;
+  // P(|T| > t) of n - 1 degrees of freedom is I_x((n - 1) / 2, 1 / 2) at x = (n - 1) / (n - 1 +
+  // t^2).
+  const double x = beta_quantile(1 - level, (n - 1) / 2, 0.5);
+  const double half = std::sqrt((n - 1) * (1 - x) / x) * deviation / std::sqrt(n);
+  return {mean - half, mean + half};
+}
+
 double mcnemar_exact(int64_t only_a, int64_t only_b) {
   KVG_CHECK(only_a >= 0 && only_b >= 0, "counts cannot be negative");
   const int64_t n = only_a + only_b;

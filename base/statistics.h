@@ -67,6 +67,12 @@ Estimate bootstrap_median(std::span<const double> values, const BootstrapOptions
 Estimate paired_difference(std::span<const double> a, std::span<const double> b,
                            const BootstrapOptions& options = {});
 
+// Standard deviation with n - 1; needs two values.
+double standard_deviation(std::span<const double> values);
+
+// Student's interval of the mean of independent values, e.g. of training seeds; needs two.
+Interval student_interval(std::span<const double> values, double level = 0.95);
+
 // Exact two-sided McNemar test: `only_a` items that only A got right, `only_b` that only B did. 1
 // when there are none.
 double mcnemar_exact(int64_t only_a, int64_t only_b);

@@ -176,6 +176,22 @@ TEST(Bootstrap, MedianIgnoresAnOutlier) {
   EXPECT_LT(median.interval.high, 50);
 }
 
+TEST(Student, MatchesTheTables) {
+  // t(0.975) is 12.706 for 1 degree of freedom, 4.3027 for 2, 2.2622 for 9.
+  EXPECT_NEAR(student_interval(std::vector<double>{-1, 1}).high, 12.7062, 1e-3);
+  const Interval three = student_interval(std::vector<double>{1, 2, 3});
+  EXPECT_NEAR(three.high - 2, 4.30265 / std::sqrt(3), 1e-4);
+  EXPECT_NEAR(three.low + three.high, 4, 1e-12);
+  std::vector<double> ten(10, 5.0);
+  ten[0] = 6;
+  const double deviation = standard_deviation(ten);
+  EXPECT_NEAR(deviation, std::sqrt(0.1), 1e-12);
+  EXPECT_NEAR(student_interval(ten).high - 5.1, 2.26216 * deviation / std::sqrt(10), 1e-4);
+  const Interval equal = student_interval(std::vector<double>{2, 2, 2});
+  EXPECT_EQ(equal.low, 2);
+  EXPECT_EQ(equal.high, 2);
+}
+
 TEST(McNemar, IsTheExactBinomialTest) {
   EXPECT_EQ(mcnemar_exact(0, 0), 1);
   EXPECT_EQ(mcnemar_exact(5, 5), 1);
