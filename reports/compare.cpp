@@ -1,7 +1,6 @@
 #include "reports/compare.h"
 
 #include "base/error.h"
-#include "base/names.h"
 #include "reports/digest.h"
 #include "reports/record.h"
 #include "reports/text.h"
@@ -18,23 +17,6 @@ namespace {
 
 // Which method of A meets which one of B.
 using MethodPairs = std::vector<std::pair<const MethodRecord*, const MethodRecord*>>;
-
-const MethodRecord& resolve_method(const Run& run, const std::string& name) {
-  if (const MethodRecord* exact = run.find_method(name)) return *exact;
-  std::vector<std::string> names;
-  const MethodRecord* found = nullptr;
-  size_t hits = 0;
-  for (const MethodRecord& method : run.methods) {
-    names.push_back(method.method);
-    if (method.method.substr(0, method.method.find_first_of("(+")) == name) {
-      found = &method;
-      ++hits;
-    }
-  }
-  if (hits == 1) return *found;
-  throw Error(run.directory.string(), "method", hits > 1 ? name + " (more than one)" : name,
-              "one of " + join(names) + did_you_mean(name, names));
-}
 
 MethodPairs pair_methods(const Run& a, const Run& b, const CompareOptions& options,
                          ComparedRuns* runs) {
@@ -61,12 +43,6 @@ MethodPairs pair_methods(const Run& a, const Run& b, const CompareOptions& optio
   return pairs;
 }
 
-std::string data_hashes(const TaskRecord& task) {
-  std::string hashes;
-  for (const DataRecord& data : task.data) hashes += data.sha256 + " ";
-  return hashes;
-}
-
 // What makes numbers of the two runs numbers of different things.
 void find_obstacles(const Run& a, const Run& b, const CompareOptions& options, ComparedRuns* runs) {
   if (a.model_hash != b.model_hash && !options.across_models) {
@@ -85,7 +61,7 @@ void find_obstacles(const Run& a, const Run& b, const CompareOptions& options, C
       runs->obstacles.push_back(fmt::format("{}: version {} and {} of the task", task.task,
                                             task.version, other->version));
     }
-    if (data_hashes(task) != data_hashes(*other)) {
+    if (task.data_hashes() != other->data_hashes()) {
       runs->obstacles.push_back(task.task + ": different data");
     }
     if (task.settings != other->settings) {
@@ -123,17 +99,6 @@ void take_notes(const Run& run, const char* which, ComparedRuns* runs) {
     runs->notes.push_back(fmt::format("{} is INCOMPLETE: status {}, {} of {} items", which,
                                       run.status, run.items.size(), run.planned_items));
   }
-}
-
-// Rows that pair by their place in the grid must be the same question over the same tokens.
-bool same_item(const Item& a, const Item& b) {
-  if (a.seed != b.seed || a.group != b.group) return false;
-  if (a.failed() || b.failed()) return true;
-  if (a.likelihood && b.likelihood) {
-    return a.likelihood->tokens == b.likelihood->tokens && a.n_prompt == b.n_prompt;
-  }
-  return a.likelihood.has_value() == b.likelihood.has_value() && a.question == b.question &&
-         a.expected == b.expected;
 }
 
 int64_t count_failed(const ItemRefs& items) {

@@ -22,19 +22,15 @@ std::optional<double> as_number(const std::string& text) {
   return value;
 }
 
-// Numbers as such and ranges by their lower end: 0, (0,.2], (.2,.5], >.5; words after them.
-struct NumbersFirst {
-  static std::tuple<bool, double, bool, std::string> order(const std::string& text) {
-    if (const auto number = as_number(text)) return {false, *number, false, text};
-    const size_t at = text.find_first_of(".0123456789");
-    double low = 0;
-    const bool range =
-        at != std::string::npos && at <= 1 &&
-        std::from_chars(text.data() + at, text.data() + text.size(), low).ec == std::errc();
-    return {!range, low, true, text};
-  }
-  bool operator()(const std::string& a, const std::string& b) const { return order(a) < order(b); }
-};
+std::tuple<bool, double, bool, std::string> numbers_first(const std::string& text) {
+  if (const auto number = as_number(text)) return {false, *number, false, text};
+  const size_t at = text.find_first_of(".0123456789");
+  double low = 0;
+  const bool range =
+      at != std::string::npos && at <= 1 &&
+      std::from_chars(text.data() + at, text.data() + text.size(), low).ec == std::errc();
+  return {!range, low, true, text};
+}
 
 std::vector<MethodView> view_methods(const Run& run) {
   std::vector<MethodView> views;
@@ -144,6 +140,10 @@ void fill_contrasts(const Digest& digest, Measure* measure) {
 }
 
 }  // namespace
+
+bool NumbersFirst::operator()(const std::string& a, const std::string& b) const {
+  return numbers_first(a) < numbers_first(b);
+}
 
 bool Measure::covers(const Item& item) const {
   return item.task == task && fixed_axes(item, likelihood) == cell;

@@ -80,6 +80,11 @@ struct Breakdown {
 Breakdown break_down(const Digest& digest, const Measure& measure,
                      const std::function<std::string(const Item&)>& key);
 
+// Numbers as such and ranges by their lower end: 0, (0,.2], (.2,.5], >.5; words after them.
+struct NumbersFirst {
+  bool operator()(const std::string& a, const std::string& b) const;
+};
+
 // Distinct values of an axis of a measure's cells, numbers sorted as such.
 std::vector<std::string> axis_values(const Digest& digest, const Measure& measure,
                                      const std::string& axis);

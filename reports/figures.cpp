@@ -25,16 +25,6 @@ std::string metric_note(const MethodView& method, const Measure& measure, const 
                            interval_text(metric.interval, 100, 1, false), metric.n);
 }
 
-// Axis values as people read them: shares in percent, counts with separators.
-std::string printed_axis(const std::string& axis, const std::string& value) {
-  double number = 0;
-  const auto result = std::from_chars(value.data(), value.data() + value.size(), number);
-  if (result.ec != std::errc() || result.ptr != value.data() + value.size()) return value;
-  if (axis == "depth")
-    return percent(number, std::abs(number * 100 - std::round(number * 100)) < 1e-6 ? 0 : 1);
-  return number == std::round(number) ? thousands(std::llround(number)) : value;
-}
-
 LineChart accuracy_lines(const Digest& digest, const Breakdown& breakdown, const Measure& measure,
                          const std::string& title, const std::string& x_label) {
   LineChart chart;
@@ -91,15 +81,6 @@ std::function<const Bucket*(const Item&)> bucket_of(BucketList list,
   };
 }
 
-std::string range_label(std::pair<int64_t, int64_t> range) {
-  if (range.second == 0) return "new";
-  const auto brief = [](int64_t tokens) {
-    return tokens >= 1024 && tokens % 1024 == 0 ? fmt::format("{}k", tokens / 1024)
-                                                : std::to_string(tokens);
-  };
-  return fmt::format("{}\u2013{}", brief(range.first), brief(range.second));
-}
-
 LineChart bucket_chart(const Digest& digest, const Measure& measure, BucketList list) {
   LineChart chart;
   for (const auto& range : bucket_ranges(digest, measure, list)) {
@@ -133,6 +114,24 @@ LineChart bucket_differences(const Digest& digest, const Measure& measure, Bucke
 }
 
 }  // namespace
+
+std::string printed_axis(const std::string& axis, const std::string& value) {
+  double number = 0;
+  const auto result = std::from_chars(value.data(), value.data() + value.size(), number);
+  if (result.ec != std::errc() || result.ptr != value.data() + value.size()) return value;
+  if (axis == "depth")
+    return percent(number, std::abs(number * 100 - std::round(number * 100)) < 1e-6 ? 0 : 1);
+  return number == std::round(number) ? thousands(std::llround(number)) : value;
+}
+
+std::string range_label(std::pair<int64_t, int64_t> range) {
+  if (range.second == 0) return "new";
+  const auto brief = [](int64_t tokens) {
+    return tokens >= 1024 && tokens % 1024 == 0 ? fmt::format("{}k", tokens / 1024)
+                                                : std::to_string(tokens);
+  };
+  return fmt::format("{}\u2013{}", brief(range.first), brief(range.second));
+}
 
 std::string pareto_figure(const Digest& digest, const Measure& measure, double width) {
   ScatterChart chart;

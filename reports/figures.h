@@ -3,11 +3,17 @@
 #include "reports/digest.h"
 
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace kvg::reports {
 
 // The figures of a report as inline SVG; "" where the run has nothing to draw.
+
+// Axis values as people read them: depths in percent, counts with separators.
+std::string printed_axis(const std::string& axis, const std::string& value);
+// "256–1k"; "new" for the bucket of first occurrences.
+std::string range_label(std::pair<int64_t, int64_t> range);
 
 // Quality against bytes at the measure's longest context.
 std::string pareto_figure(const Digest& digest, const Measure& measure, double width);

@@ -75,14 +75,16 @@ bool LineReader::next(std::string* line) {
 }
 
 std::filesystem::path items_path(const std::filesystem::path& directory) {
-  const std::filesystem::path plain = directory / "items.jsonl", packed = directory / "items.jsonl.gz";
+  const std::filesystem::path plain = directory / "items.jsonl",
+                              packed = directory / "items.jsonl.gz";
   const bool has_plain = std::filesystem::exists(plain);
   const bool has_packed = std::filesystem::exists(packed);
   if (has_plain && has_packed) {
     throw Error(directory.string(), "", "both items.jsonl and items.jsonl.gz", "one of them");
   }
   if (!has_plain && !has_packed) {
-    throw Error(plain.string(), "", "nothing", "the items of a run (items.jsonl or items.jsonl.gz)");
+    throw Error(plain.string(), "", "nothing",
+                "the items of a run (items.jsonl or items.jsonl.gz)");
   }
   return has_plain ? plain : packed;
 }

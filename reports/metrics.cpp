@@ -178,6 +178,16 @@ ItemRefs select(const Run& run, std::string_view method, std::string_view condit
   return selected;
 }
 
+bool same_item(const Item& a, const Item& b) {
+  if (a.seed != b.seed || a.group != b.group) return false;
+  if (a.failed() || b.failed()) return true;
+  if (a.likelihood && b.likelihood) {
+    return a.likelihood->tokens == b.likelihood->tokens && a.n_prompt == b.n_prompt;
+  }
+  return a.likelihood.has_value() == b.likelihood.has_value() && a.question == b.question &&
+         a.expected == b.expected;
+}
+
 Pairs match(const ItemRefs& baseline, const ItemRefs& candidate) {
   std::unordered_map<std::string, const Item*> by_key;
   for (const Item* item : candidate) by_key.emplace(item->pairing_key(), item);

@@ -63,6 +63,10 @@ struct Pairs {
   std::vector<std::pair<const Item*, const Item*>> matched;  // (baseline, candidate)
   ItemRefs only_baseline, only_candidate;
 };
+// Whether two rows that pair by their place in the grid are the same question over the same tokens,
+// as far as rows of failed items can tell.
+bool same_item(const Item& a, const Item& b);
+
 Pairs match(const ItemRefs& baseline, const ItemRefs& candidate);
 
 // Candidate minus baseline over matched items.

@@ -175,13 +175,21 @@ int64_t Retention::stored_layers() const {
   return std::count(stored_share.begin(), stored_share.end(), 1.0);
 }
 
-std::string Item::cell_text() const {
+std::string TaskRecord::data_hashes() const {
+  std::string hashes;
+  for (const DataRecord& entry : data) hashes += entry.sha256 + " ";
+  return hashes;
+}
+
+std::string cell_text(const std::map<std::string, std::string>& cell) {
   std::string text;
   for (const auto& [name, value] : cell) {
     text += (text.empty() ? "" : ",") + name + "=" + value;
   }
   return text;
 }
+
+std::string Item::cell_text() const { return reports::cell_text(cell); }
 
 double Item::axis(const std::string& name) const {
   const auto it = cell.find(name);
@@ -227,6 +235,23 @@ std::string Run::provenance_value(std::string_view name) const {
 
 bool Run::complete() const {
   return status == "complete" && static_cast<int64_t>(items.size()) == planned_items;
+}
+
+const MethodRecord& resolve_method(const Run& run, const std::string& name) {
+  if (const MethodRecord* exact = run.find_method(name)) return *exact;
+  std::vector<std::string> names;
+  const MethodRecord* found = nullptr;
+  size_t hits = 0;
+  for (const MethodRecord& method : run.methods) {
+    names.push_back(method.method);
+    if (method.method.substr(0, method.method.find_first_of("(+")) == name) {
+      found = &method;
+      ++hits;
+    }
+  }
+  if (hits == 1) return *found;
+  throw Error(run.directory.string(), "method", hits > 1 ? name + " (more than one)" : name,
+              "one of " + join(names) + did_you_mean(name, names));
 }
 
 Run read_run(const std::filesystem::path& directory) {

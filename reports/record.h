@@ -46,6 +46,9 @@ struct TaskRecord {
   int64_t version = 0;
   std::string settings;  // compact JSON
   std::vector<DataRecord> data;
+
+  // Of all its data, to compare.
+  std::string data_hashes() const;
 };
 
 // Scored tokens of one bucket: positions [from, to), or distances; see SCHEMA.md.
@@ -92,6 +95,8 @@ struct Item {
   std::optional<double> score;  // 0 or 1
   std::string question, expected, output, answer;
   bool truncated = false;
+  std::optional<double> gold_nll;  // of the whole gold answer
+  int64_t gold_tokens = 0;
   std::map<std::string, std::string> strata;
   std::optional<Likelihood> likelihood;
   std::optional<Retention> retention;
@@ -99,13 +104,15 @@ struct Item {
   bool failed() const { return !error.empty(); }
   // A failure counts as wrong.
   double score_or_zero() const { return score.value_or(0.0); }
-  // "depth=0.1,length=512"
   std::string cell_text() const;
   // The value of an axis as a number; NaN when absent or not a number.
   double axis(const std::string& name) const;
   // What rows of two methods pair on: condition, task, cell, index.
   std::string pairing_key() const;
 };
+
+// "depth=0.1,length=512"
+std::string cell_text(const std::map<std::string, std::string>& cell);
 
 struct Run {
   std::filesystem::path directory;
@@ -133,6 +140,10 @@ struct Run {
   std::string provenance_value(std::string_view name) const;
   bool complete() const;
 };
+
+// A method by its canonical text, or by the part of it before the first "(" or "+" when that is
+// unique in the run. Throws Error naming the methods there are.
+const MethodRecord& resolve_method(const Run& run, const std::string& name);
 
 // Reads and checks a run folder. Throws Error naming the file, the line, the field, what was found
 // and what was expected. Tolerated and noted: see Run::notes.

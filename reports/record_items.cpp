@@ -102,6 +102,10 @@ void read_answer(const Fields& fields, Item* item) {
   item->output = fields.text("output");
   item->answer = fields.text("answer");
   item->truncated = fields.has("truncated") && fields.boolean("truncated");
+  if (fields.has("gold_nll") && fields.has("gold_tokens")) {
+    item->gold_nll = fields.number("gold_nll");
+    item->gold_tokens = fields.integer("gold_tokens", 1);
+  }
   if (fields.has("strata")) item->strata = read_scalars(fields.object("strata"));
   if (fields.has("retention")) item->retention = read_retention(fields.object("retention"));
 }

@@ -8,29 +8,14 @@
 #include "reports/page.h"
 #include "reports/record.h"
 #include "reports/terminal.h"
+#include "reports/write_file.h"
 
-#include <fstream>
 #include <string>
 #include <system_error>
 
 namespace kvg::reports {
 
 namespace {
-
-// Through a temporary file, so that a report is never half a report.
-void write_file(const std::filesystem::path& path, const std::string& content) {
-  std::filesystem::path temporary = path;
-  temporary += ".part";
-  std::ofstream file(temporary, std::ios::binary | std::ios::trunc);
-  file << content;
-  file.close();
-  std::error_code error;
-  if (file) std::filesystem::rename(temporary, path, error);
-  if (file.fail() || error) {
-    std::filesystem::remove(temporary, error);
-    throw Error(path.string(), "", "an error on writing", "a writable folder with free space");
-  }
-}
 
 // Where the files of a report go.
 ReportFiles files_in(const std::filesystem::path& run_directory, const ReportOptions& options) {

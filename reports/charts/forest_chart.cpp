@@ -19,7 +19,7 @@ constexpr double kGap = 26;
 constexpr size_t kLabelCharacters = 30;
 
 // The axis covers zero, the margin and all intervals, those of values far out excepted.
-Scale panel_scale(const ForestPanel& panel, double left, double right) {
+Scale panel_scale(const ForestPanel& panel, bool cut, double left, double right) {
   double low = -1.5 * panel.margin, high = 1.5 * panel.margin;
   std::vector<double> below, above;
   for (const auto& entry : panel.entries) {
@@ -30,8 +30,11 @@ Scale panel_scale(const ForestPanel& panel, double left, double right) {
   const auto farthest = [](const std::vector<double>& reach) {
     return reach.empty() ? 0.0 : *std::max_element(reach.begin(), reach.end());
   };
-  low = std::min(low, -outlier_limit(below).value_or(farthest(below)));
-  high = std::max(high, outlier_limit(above).value_or(farthest(above)));
+  const auto limit = [&](const std::vector<double>& reach) {
+    return (cut ? outlier_limit(reach) : std::nullopt).value_or(farthest(reach));
+  };
+  low = std::min(low, -limit(below));
+  high = std::max(high, limit(above));
   const double pad = high > low ? 0.06 * (high - low) : 0.5;
   return {low - pad, high + pad, left, right, false};
 }
@@ -63,7 +66,7 @@ void draw_panel(Svg& svg, const ForestChart& chart, const ForestPanel& panel, do
   }
   const double bottom = kTop + kRowHeight * static_cast<double>(chart.rows.size());
   const PlotArea area = {left, kTop, right - texts - 10, bottom};
-  const Scale x = panel_scale(panel, area.left, area.right);
+  const Scale x = panel_scale(panel, chart.cut_outliers, area.left, area.right);
   svg.text(left, 14, panel.title, "ti");
   if (panel.margin > 0) {
     const double edge = x(-panel.margin);

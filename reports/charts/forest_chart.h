@@ -34,6 +34,7 @@ struct ForestPanel {
 struct ForestChart {
   std::vector<ForestRow> rows;
   std::vector<ForestPanel> panels;
+  bool cut_outliers = true;  // otherwise the axis covers every interval
   double width = 1040;
 };
 
