@@ -47,6 +47,7 @@ int main(int argc, char** argv) {
   cli::add_eval(app, exit_code, {argv, argv + argc});
   cli::add_bench(app, exit_code, {argv, argv + argc});
   cli::add_report(app, exit_code);
+  cli::add_study(app, exit_code);
   cli::add_compare(app, exit_code);
   cli::add_generate(app, exit_code);
   cli::add_inspect(app, exit_code);

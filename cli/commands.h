@@ -18,6 +18,7 @@ void add_bench(CLI::App& app, int& exit_code, const std::vector<std::string>& co
 void add_generate(CLI::App& app, int& exit_code);
 void add_inspect(CLI::App& app, int& exit_code);
 void add_report(CLI::App& app, int& exit_code);
+void add_study(CLI::App& app, int& exit_code);
 void add_compare(CLI::App& app, int& exit_code);
 void add_ls(CLI::App& app, int& exit_code);
 void add_selftest(CLI::App& app, int& exit_code);

@@ -187,6 +187,19 @@ class Writer {
     }
   }
 
+  // Draws where the evidence went; returns how likely the answer is right.
+  double chance_of_chain(json* row, size_t method, Random* random) const {
+    const bool stored = !bounded(method) || random->uniform() < options_.chain->stored;
+    const bool read = stored && random->uniform() < options_.chain->read;
+    (*row)["retention"] = {{"value_tokens", 5},
+                           {"layers", 2},
+                           {"stored_share", {0.4, stored ? 1.0 : 0.6}},
+                           {"stored", stored},
+                           {"read_weight", read ? 0.6 : 0.02},
+                           {"read", read}};
+    return read ? options_.chain->right_when_read : options_.chain->right_when_lost;
+  }
+
   void answer(json* row, size_t method, const std::string& condition, bool needle, int64_t length,
               double depth, int64_t index) {
     Random random(mix_seed(
@@ -201,6 +214,9 @@ class Writer {
     const uint64_t kind = item.below(10);
     const bool unanswerable = needle && kind == 0;
     if (unanswerable) right = condition == "closed-book" ? 0.9 : 0.5 + 0.4 * right;
+    if (options_.chain && condition == "context" && !unanswerable) {
+      right = chance_of_chain(row, method, &random);
+    }
     const bool success = random.uniform() < right;
     const std::string expected = unanswerable ? "not stated" : std::to_string(code);
     const std::string wrong = std::to_string(10000 + random.below(89999));
@@ -224,10 +240,10 @@ class Writer {
     json request = {{"schema_version", 1},
                     {"suite", "synthetic"},
                     {"seed", options_.seed},
-                    {"build", "00112233aabbccdd"},
+                    {"build", options_.build},
                     {"controls", {"closed-book", "oracle"}}};
     request["model"] = {{"name", "kvg-tiny (invented numbers)"},
-                        {"hash", sha256("model")},
+                        {"hash", sha256(options_.model)},
                         {"tokenizer_hash", sha256("tokenizer")},
                         {"config", json::object()}};
     json methods = json::object();

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -28,7 +29,14 @@ struct SyntheticOptions {
   int64_t questions = 5;
   int64_t streams = 12;
   int64_t stream_tokens = 4096;
-  bool controls = true;  // closed-book and oracle rows
+  bool controls = true;                                     // closed-book and oracle rows
+  std::string model = "model", build = "00112233aabbccdd";  // what their hashes are of, or are
+  // Answers with a retention object: probability that a bounded method has stored the evidence, and
+  // that it reads what it stored. They decide the answer, in place of `right`.
+  struct Chain {
+    double stored = 1, read = 1, right_when_read = 0.95, right_when_lost = 0.05;
+  };
+  std::optional<Chain> chain;
   // Probability that `method` (index) answers an item right whose evidence lies `distance` tokens
   // back; a believable default otherwise.
   std::function<double(size_t method, double distance)> right;
