@@ -175,21 +175,13 @@ int64_t Retention::stored_layers() const {
   return std::count(stored_share.begin(), stored_share.end(), 1.0);
 }
 
-std::string TaskRecord::data_hashes() const {
-  std::string hashes;
-  for (const DataRecord& entry : data) hashes += entry.sha256 + " ";
-  return hashes;
-}
-
-std::string cell_text(const std::map<std::string, std::string>& cell) {
+std::string Item::cell_text() const {
   std::string text;
   for (const auto& [name, value] : cell) {
     text += (text.empty() ? "" : ",") + name + "=" + value;
   }
   return text;
 }
-
-std::string Item::cell_text() const { return reports::cell_text(cell); }
 
 double Item::axis(const std::string& name) const {
   const auto it = cell.find(name);
@@ -235,6 +227,12 @@ std::string Run::provenance_value(std::string_view name) const {
 
 bool Run::complete() const {
   return status == "complete" && static_cast<int64_t>(items.size()) == planned_items;
+}
+
+std::string TaskRecord::data_hashes() const {
+  std::string hashes;
+  for (const DataRecord& entry : data) hashes += entry.sha256 + " ";
+  return hashes;
 }
 
 const MethodRecord& resolve_method(const Run& run, const std::string& name) {

@@ -104,15 +104,13 @@ struct Item {
   bool failed() const { return !error.empty(); }
   // A failure counts as wrong.
   double score_or_zero() const { return score.value_or(0.0); }
+  // "depth=0.1,length=512"
   std::string cell_text() const;
   // The value of an axis as a number; NaN when absent or not a number.
   double axis(const std::string& name) const;
   // What rows of two methods pair on: condition, task, cell, index.
   std::string pairing_key() const;
 };
-
-// "depth=0.1,length=512"
-std::string cell_text(const std::map<std::string, std::string>& cell);
 
 struct Run {
   std::filesystem::path directory;

@@ -186,7 +186,9 @@ std::vector<Measure> measures_of(const Study& study) {
         // A run with one variant of a task alone calls it by the task.
         const auto namesake = [&](const Measure& m) { return m.title == measure.title; };
         if (std::any_of(measures.begin(), measures.end(), namesake)) {
-          measure.title = fmt::format("{} ({})", measure.task, cell_text(measure.cell));
+          Item example;
+          example.cell = measure.cell;
+          measure.title = fmt::format("{} ({})", measure.task, example.cell_text());
         }
         measures.push_back(std::move(measure));
       }
