@@ -24,7 +24,9 @@ from segments import ANSWER, TEXT
 
 START = time.time()
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-BANKS = "landmark(window=128,exact=64,summary=64)"
+# Averages are read as single tokens are, as published: `count_bias=on` would add the log of the tokens
+# that an average stands for.
+BANKS = "landmark(window=128,exact=64,summary=64,count_bias=off)"
 PUBLISHED = (
     "landmark(window=128,exact=64,summary=64,semantics=reference,block=128,arithmetic=f32,"
     "mem_init=zeros)"
@@ -45,8 +47,11 @@ ARMS = {
     "coda-window": (CODA, "window(window=290)"),
     "coda-sinks": (CODA, "sinks(sinks=4,window=286)"),
     "coda-exact": (CODA, "landmark(window=128,exact=158,summary=0)"),
-    "coda-summary": (CODA, "landmark(window=128,exact=0,summary=107)"),
-    "coda-whole-keys": (CODA, "landmark(window=128,exact=64,summary=48,lf_band=all)"),
+    "coda-summary": (CODA, "landmark(window=128,exact=0,summary=107,count_bias=off)"),
+    "coda-whole-keys": (
+        CODA,
+        "landmark(window=128,exact=64,summary=48,lf_band=all,count_bias=off)",
+    ),
     # The published update rules instead of the described ones.
     "gqa-published": (Attention("gqa"), PUBLISHED),
     "coda-published": (CODA, PUBLISHED),
@@ -68,8 +73,8 @@ def options():
     p.add_argument("--seed", type=int, default=0, help="of what is new in an arm")
     p.add_argument("--steps", type=int, help="default: all batches")
     p.add_argument("--matrices", type=float, default=1e-3, help="learning rate of q, k, v, o")
-    p.add_argument("--gates", type=float, default=2e-3, help="of the weights of lambda and gate")
-    p.add_argument("--scalars", type=float, default=1e-2, help="of theta, biases and rates")
+    p.add_argument("--gates", type=float, default=4e-3, help="of the weights of lambda and gate")
+    p.add_argument("--scalars", type=float, default=2e-2, help="of theta, biases and rates")
     p.add_argument("--split", type=int, default=1, help="pieces a batch is worked through in")
     p.add_argument("--every", type=int, default=20, help="steps between points of the curve")
     args = p.parse_args()
