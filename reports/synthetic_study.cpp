@@ -31,9 +31,10 @@ json training_log(const Cell& cell, int64_t seed) {
                   {"tokens", step * 131072},
                   {"loss", 2.2 + 0.8 * std::exp(-6 * part) + cell.nats * 0.3}};
     if (cell.bounded) {
-      point["gate_mean"] = 0.119 + 0.05 * part;
       // The first seed of one arm has learned nothing, so that the page can say so.
-      point["gate_moved"] = cell.differential && seed == 0 ? 0.0002 : 0.05 * part;
+      const double moved = cell.differential && seed == 0 ? 0.0002 : 0.05;
+      point["gate_mean"] = 0.119 + moved * part;
+      point["gate_moved"] = moved * part;
     }
     if (cell.differential) {
       point["lambda_mean"] = cell.control ? 0.0 : 0.03 * part;

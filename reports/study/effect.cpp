@@ -184,7 +184,11 @@ std::optional<Interval> interval_of(const Quantity& quantity, const std::vector<
   BootstrapOptions bootstrap_options;
   bootstrap_options.resamples = options.resamples;
   bootstrap_options.seed = options.seed;
-  return bootstrap(units, bootstrap_options).interval;
+  const Interval interval = bootstrap(units, bootstrap_options).interval;
+  if (!quantity.share) return interval;
+  // What holds to first order alone can leave the range of shares.
+  const Interval bounds = bounds_of(terms);
+  return Interval{std::max(interval.low, bounds.low), std::min(interval.high, bounds.high)};
 }
 
 std::string setting(const std::string& factor, bool on) { return factor + (on ? " on" : " off"); }

@@ -1,6 +1,5 @@
 #include "reports/study/study_figures.h"
 
-#include "reports/charts/curve_chart.h"
 #include "reports/charts/forest_chart.h"
 #include "reports/charts/heat_map.h"
 #include "reports/charts/line_chart.h"
@@ -8,6 +7,8 @@
 
 #include <algorithm>
 #include <map>
+#include <numeric>
+#include <set>
 
 #include <fmt/format.h>
 
@@ -47,6 +48,38 @@ LineChart position_chart(const TitledQuantities& positions) {
   chart.x_label = "tokens before the scored one";
   for (const auto& [title, quantity] : positions) chart.categories.push_back(title);
   return chart;
+}
+
+constexpr size_t kCurvePoints = 25;
+
+// A series of the training records at the steps that all seeds of the arm logged, their mean.
+std::map<int64_t, double> mean_curve(const Arm& arm, const std::string& series) {
+  std::map<int64_t, std::vector<double>> by_step;
+  size_t seeds = 0;
+  for (const ArmRun& run : arm.seeds) {
+    if (!run.training || !run.training->ends(series)) continue;
+    ++seeds;
+    for (const TrainingPoint& point : run.training->curve) {
+      const auto it = point.values.find(series);
+      if (it != point.values.end()) by_step[point.step].push_back(it->second);
+    }
+  }
+  std::map<int64_t, double> curve;
+  for (const auto& [step, values] : by_step) {
+    if (values.size() != seeds) continue;
+    curve[step] = std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(seeds);
+  }
+  return curve;
+}
+
+// At most `most` of them, every n-th, the last among them.
+std::vector<int64_t> thinned(const std::vector<int64_t>& steps, size_t most) {
+  const size_t stride = (steps.size() + most - 1) / most;
+  std::vector<int64_t> kept;
+  for (size_t i = 0; i < steps.size(); ++i) {
+    if ((steps.size() - 1 - i) % stride == 0) kept.push_back(steps[i]);
+  }
+  return kept;
 }
 
 }  // namespace
@@ -193,34 +226,33 @@ std::string study_depth_figure(const Study& study, const Quantity& quantity,
 
 std::string training_figure(const Study& study, const std::string& series, const std::string& title,
                             const std::string& y_label) {
-  CurveChart chart;
+  std::vector<std::map<int64_t, double>> curves;
+  std::set<int64_t> all;
+  for (const Arm& arm : study.arms) {
+    curves.push_back(mean_curve(arm, series));
+    for (const auto& [step, value] : curves.back()) all.insert(step);
+  }
+  const std::vector<int64_t> steps = thinned({all.begin(), all.end()}, kCurvePoints);
+  LineChart chart;
   chart.title = title;
   chart.x_label = "step";
   chart.y_label = y_label;
-  chart.log_x = false;
-  for (const Arm& arm : study.arms) {
-    std::map<int64_t, std::vector<double>> by_step;
-    size_t seeds = 0;
-    for (const ArmRun& run : arm.seeds) {
-      if (!run.training || !run.training->ends(series)) continue;
-      ++seeds;
-      for (const TrainingPoint& point : run.training->curve) {
-        const auto it = point.values.find(series);
-        if (it != point.values.end()) by_step[point.step].push_back(it->second);
-      }
-    }
-    Curve curve{arm.name, arm.style, {}};
-    for (const auto& [step, values] : by_step) {
-      if (values.size() != seeds) continue;
-      double sum = 0;
-      for (const double value : values) sum += value;
-      const double mean = sum / static_cast<double>(seeds);
-      curve.points.push_back({static_cast<double>(step), mean, mean, mean, "",
-                              fmt::format("{}, step {}: {:.4g}", arm.name, step, mean)});
-    }
-    if (!curve.points.empty()) chart.curves.push_back(std::move(curve));
+  chart.bands = false;
+  for (size_t i = 0; i < steps.size(); ++i) {
+    chart.categories.push_back(i % 4 == 0 ? thousands(steps[i]) : "");
   }
-  return chart.curves.empty() ? "" : draw(chart);
+  for (size_t a = 0; a < study.arms.size(); ++a) {
+    const Arm& arm = study.arms[a];
+    LineSeries line{arm.name, arm.style, {}};
+    for (size_t i = 0; i < steps.size(); ++i) {
+      const auto it = curves[a].find(steps[i]);
+      if (it == curves[a].end()) continue;
+      line.points.push_back({i, it->second, it->second, it->second,
+                             fmt::format("{}, step {}: {:.4g}", arm.name, steps[i], it->second)});
+    }
+    if (!line.points.empty()) chart.series.push_back(std::move(line));
+  }
+  return chart.series.empty() ? "" : draw(chart);
 }
 
 }  // namespace kvg::reports

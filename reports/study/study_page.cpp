@@ -138,7 +138,7 @@ class StudyPage {
       for (const auto& group : groups_of(*family, 3)) {
         out_.figure({effect_figure(study_, group)},
                     "Effects, means over seeds, with 95 % intervals over items; the interaction "
-                    "of every seed below its mean. An arrow is a value beyond the axis.");
+                    "of every seed below its mean.");
       }
     }
     for (const Quantity& quantity : all) {
@@ -244,7 +244,7 @@ class StudyPage {
       out_.paragraph(
           "Was the evidence still stored when the question came, was it read given that it was "
           "stored, was the answer right given that it was read, and how often is it right without "
-          "being stored. Counts are of all seeds together.");
+          "being stored. Shares are means over seeds, counts are of all seeds together.");
       out_.table(retention_table(study_, chain));
       if (study_.factorial) {
         std::vector<SeededEffect> effects;
@@ -253,7 +253,7 @@ class StudyPage {
           SeededEffect effect = seeded_effect(
               quantity, factorial_contrasts(*study_.factorial).back(), study_.options);
           if (!effect.mean) continue;
-          effect.name = fmt::format("{} on {}", effect.name, quantity.title);
+          effect.name = fmt::format("{}: {}", quantity.title, effect.name);
           effects.push_back(std::move(effect));
         }
         adjust(&effects);
