@@ -96,9 +96,11 @@ void add_eval(CLI::App& app, int& exit_code, const std::vector<std::string>& com
   auto options = std::make_shared<Options>();
   CLI::App& command = *app.add_subcommand(
       "eval", "Measure what methods keep: run a suite, leave a record and a report");
-  option(command, "--suite", options->suite,
-         "built in (" + join(built_in_suites()) + ") or a file");
-  command.add_option("SUITE", options->suite, "the same as --suite");
+  command
+      .add_option("SUITE,--suite", options->suite,
+                  "built in (" + join(built_in_suites()) + ") or a file")
+      ->envname(environment_twin("--suite"))
+      ->capture_default_str();
   option(command, "--methods", options->methods, "list instead of the suite's, see ls methods");
   option(command, "--tasks", options->tasks, "list instead of the suite's, see ls tasks");
   option(command, "--controls", options->controls,

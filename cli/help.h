@@ -21,11 +21,12 @@ class ShortHelp : public CLI::Formatter {
     const std::string text = option->get_default_str();
     return "=" + (text.size() > 12 ? text.substr(0, 9) + "..." : text);
   }
-  // Right below the usage that names them.
+  // Right below the usage that names them; those that are options, too, are explained there.
   std::string make_positionals(const CLI::App* app) const override {
     std::string lines;
     for (const CLI::Option* option : app->get_options()) {
-      if (option->get_positional()) lines += make_option(option, /*is_positional=*/true);
+      const bool alone = option->get_positional() && !option->nonpositional();
+      if (alone) lines += make_option(option, /*is_positional=*/true);
     }
     return lines;
   }
