@@ -1,6 +1,7 @@
 """Reads claims.toml and says whether what it states is what was measured. No packages needed."""
 
 import csv
+import functools
 import json
 import pathlib
 import tomllib
@@ -10,7 +11,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 FOLDER = ROOT / "reports" / "published" / "coda-claims"
 CLAIM_KEYS = {"id", "group", "published", "claim", "sources", "reproduced_by", "verdict", "scale",
               "note", "measured"}
-MEASURED_KEYS = {"what", "program", "csv", "where", "column", "key", "value", "unit", "factor"}
+MEASURED_KEYS = {"what", "program", "csv", "where", "column", "key", "value", "unit", "factor",
+                 "interval"}
 
 
 class Broken(Exception):
@@ -49,6 +51,8 @@ def check_entry(document, where, entry):
         raise Broken(f"{where}: {entry['what']}: expected a program or a csv")
     if "program" in entry and entry["program"] not in document["programs"]:
         raise Broken(f"{where}: {entry['what']}: no such program {entry['program']}")
+    if "interval" in entry and ("csv" not in entry or len(entry["interval"]) != 2):
+        raise Broken(f"{where}: {entry['what']}: interval: expected two values, of a csv")
 
 
 def pending(entry):
@@ -58,7 +62,7 @@ def pending(entry):
 def recorded(entry, folder=FOLDER / "measured"):
     """What the record says where the entry points."""
     if "csv" in entry:
-        return from_csv(entry)
+        return from_csv(entry, entry["column"])
     path = folder / f"{entry['program']}.json"
     try:
         values = json.loads(path.read_text())["values"]
@@ -69,14 +73,25 @@ def recorded(entry, folder=FOLDER / "measured"):
     return values[entry["key"]]
 
 
-def from_csv(entry):
-    path = FOLDER / entry["csv"]
+def interval(entry):
+    """The interval over items that the CSV has for what the entry states."""
+    return tuple(from_csv(entry, column) for column in ("low", "high"))
+
+
+@functools.cache
+def rows_of(path):
     with open(path, newline="") as file:
-        rows = [row for row in csv.DictReader(file)
-                if all(row.get(key) == str(value) for key, value in entry["where"].items())]
+        return list(csv.DictReader(file))
+
+
+def from_csv(entry, column):
+    rows = [row for row in rows_of(FOLDER / entry["csv"])
+            if all(row.get(key) == str(value) for key, value in entry["where"].items())]
     if len(rows) != 1:
         raise Broken(f"{entry['what']}: {entry['csv']}: found {len(rows)} rows, expected 1")
-    return float(rows[0][entry["column"]])
+    if not rows[0][column]:
+        raise Broken(f"{entry['what']}: {entry['csv']}: nothing in {column}")
+    return float(rows[0][column])
 
 
 def agrees(entry, found):

@@ -49,6 +49,15 @@ class Verification(unittest.TestCase):
                 changed += 1
         self.assertGreater(changed, 0)
 
+    def test_any_other_interval_is_refused(self):
+        for claim in self.document["claim"]:
+            for entry in claim["measured"]:
+                if "interval" in entry:
+                    entry["interval"][1] += 1
+                    self.assertEqual(len(build_page.verify(self.document, allow_missing=True)), 1)
+                    return
+        self.fail("no interval is stated")
+
     def test_missing_values_are_refused_unless_allowed(self):
         document = copy.deepcopy(self.document)
         del document["claim"][0]["measured"][0]["value"]
