@@ -36,7 +36,7 @@ def verify(document, allow_missing):
                 continue
             try:
                 found = claims.recorded(entry)
-                complaints += bad_interval(claim, entry)
+                complaints += bad_intervals(claim, entry)
             except (claims.Broken, OSError, KeyError) as error:
                 complaints.append(f"{claim['id']}: {error}")
                 continue
@@ -46,21 +46,23 @@ def verify(document, allow_missing):
     return complaints
 
 
-def bad_interval(claim, entry):
-    if "interval" not in entry:
-        return []
-    bounds = zip(entry["interval"], claims.interval(entry))
-    return [f"{claim['id']}: {entry['what']}: interval states {stated}, recorded is {found}"
-            for stated, found in bounds if not claims.agrees({"value": stated}, found)]
+def bad_intervals(claim, entry):
+    for name, (*columns, _) in claims.INTERVALS.items():
+        for stated, column in zip(entry.get(name, []), columns):
+            found = claims.from_csv(entry, column)
+            if not claims.agrees({"value": stated}, found):
+                yield (f"{claim['id']}: {entry['what']}: {column} states {stated}, "
+                       f"recorded is {found}")
 
 
 def measured_lines(claim):
     for entry in claim["measured"]:
         value = ("*not yet measured*" if claims.pending(entry)
                  else f"**{number(entry['value'], entry.get('unit', ''))}**")
-        if "interval" in entry:
-            low, high = (number(bound) for bound in entry["interval"])
-            value += f" (95 % over items: {low} to {high})"
+        for name, (*_, over) in claims.INTERVALS.items():
+            if name in entry:
+                low, high = (number(bound) for bound in entry[name])
+                value += f" (95 % over {over}: {low} to {high})"
         source = f"`{entry['program']}`" if "program" in entry else f"[CSV]({entry['csv']})"
         yield f"* {entry['what']}: {value} ({source})"
 

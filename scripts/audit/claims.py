@@ -12,7 +12,10 @@ FOLDER = ROOT / "reports" / "published" / "coda-claims"
 CLAIM_KEYS = {"id", "group", "published", "claim", "sources", "reproduced_by", "verdict", "scale",
               "note", "measured"}
 MEASURED_KEYS = {"what", "program", "csv", "where", "column", "key", "value", "unit", "factor",
-                 "interval"}
+                 "interval", "seed_interval"}
+# Of entries with a CSV: its columns, and what an interval is over.
+INTERVALS = {"interval": ("low", "high", "items"),
+             "seed_interval": ("seed_low", "seed_high", "training seeds")}
 
 
 class Broken(Exception):
@@ -51,8 +54,9 @@ def check_entry(document, where, entry):
         raise Broken(f"{where}: {entry['what']}: expected a program or a csv")
     if "program" in entry and entry["program"] not in document["programs"]:
         raise Broken(f"{where}: {entry['what']}: no such program {entry['program']}")
-    if "interval" in entry and ("csv" not in entry or len(entry["interval"]) != 2):
-        raise Broken(f"{where}: {entry['what']}: interval: expected two values, of a csv")
+    for name in INTERVALS:
+        if name in entry and ("csv" not in entry or len(entry[name]) != 2):
+            raise Broken(f"{where}: {entry['what']}: {name}: expected two values, of a csv")
 
 
 def pending(entry):
@@ -71,11 +75,6 @@ def recorded(entry, folder=FOLDER / "measured"):
     if entry["key"] not in values:
         raise Broken(f"{entry['what']}: {path.name} has no {entry['key']}")
     return values[entry["key"]]
-
-
-def interval(entry):
-    """The interval over items that the CSV has for what the entry states."""
-    return tuple(from_csv(entry, column) for column in ("low", "high"))
 
 
 @functools.cache
