@@ -3,7 +3,8 @@
     python3 scripts/audit/decode_gap.py
 
 From the records of the studies: one stream of 16,383 tokens that was scored both ways. Nats a token
-by decode steps minus by prefill, of the whole stream; mean and widest of the training seeds.
+by decode steps minus by prefill, of the whole stream; mean and widest of the training seeds, and
+one seed of the arm with the published update rules, whose two paths differ.
 """
 
 import common
@@ -25,6 +26,7 @@ def main():
             gaps = [gap(model, arm + seed, method) for seed in seeds]
             values[f"{model}.{arm}"] = sum(gaps) / len(gaps)
             values[f"{model}.{arm}.widest"] = max(gaps, key=abs)
+    values["kvg-tiny.coda-published"] = gap("kvg-tiny", "coda-published-s0", "landmark")
     common.table(["decode minus prefill", "nats a token"],
                  [[key, value] for key, value in values.items()])
     common.write(args.json, values)

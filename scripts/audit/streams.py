@@ -8,7 +8,8 @@ import claims
 
 PUBLISHED = claims.FOLDER.parent
 # Model: its study, and what the folders of runs end in, one for each training seed.
-STUDIES = {"kvg-small": ("coda-2x2-small", ("",))}
+STUDIES = {"kvg-small": ("coda-2x2-small", ("",)),
+           "kvg-tiny": ("coda-2x2", ("-s0", "-s1", "-s2"))}
 METHODS = {"gqa": "full", "gqa-bounded": "landmark", "coda": "full", "coda-bounded": "landmark"}
 TRAINED = 4096  # tokens in a row of the arms' training
 
