@@ -209,7 +209,7 @@ def decide_blocks(k, v, gate, eta, s, evictions):
             similar = torch.einsum("bmhd,bthd->btm", unit(mean), unit(k[rows, best])) / heads
             slot = similar.argmax(-1)
             out.route.scatter_(1, best, torch.where(kept, slot, -1).int())
-            one_hot = torch.nn.functional.one_hot(slot, s.summary) * (g * kept)[..., None]
+            one_hot = F.one_hot(slot, s.summary) * (g * kept)[..., None]
             weight = one_hot.sum(1)  # [batch, slots]
             means = torch.einsum("btm,bthd->bmhd", one_hot, k[rows, best])
             means = means / weight.clamp_min(1e-6)[..., None, None]
@@ -235,7 +235,7 @@ def _exact_block(units, g, at, e, s, exact, token, stamp, out):
     rank = novel.long().cumsum(1) - 1
     novel &= rank < s.exact
     slot = torch.where(novel, order.gather(1, rank.clamp(0, s.exact - 1)), match)
-    spare = lambda x: torch.nn.functional.pad(x, (0, 1), value=-1)
+    spare = lambda x: F.pad(x, (0, 1), value=-1)
     touched = spare(torch.full_like(stamp, -1))
     touched.scatter_reduce_(1, torch.where(kept, slot, s.exact), at, "amax")
     touched = touched[:, :-1]
@@ -246,9 +246,17 @@ def _exact_block(units, g, at, e, s, exact, token, stamp, out):
     out.leave = mark(out.leave, torch.where(novel & (old >= 0), old, nowhere))
     out.enter = mark(out.enter, torch.where(novel, at, nowhere))
     token.copy_(spare(token).scatter(1, to, at)[:, :-1])
-    padded = torch.nn.functional.pad(exact, (0, 0, 0, 0, 0, 1))
+    padded = F.pad(exact, (0, 0, 0, 0, 0, 1))
     exact.copy_(padded.scatter(1, to[..., None, None].expand(units.shape), units)[:, :-1])
     stamp.copy_(torch.where(touched >= 0, touched, stamp))
+
+
+def by_eviction(gate, d, s, evictions):
+    """Gates and `opens` [batch, evictions, block], and which average each of these tokens joins,
+    one-hot [batch, evictions, block, summary]."""
+    blocks = lambda x: x[:, : evictions * s.block].unflatten(1, (evictions, s.block))
+    one_hot = blocks(d.route)[..., None] == torch.arange(s.summary, device=gate.device)
+    return blocks(gate.float()), blocks(d.opens).bool(), one_hot.float()
 
 
 def coefficients(gate, eta, d, s, evictions):
@@ -260,9 +268,7 @@ def coefficients(gate, eta, d, s, evictions):
     join one after another, each moving the average by eta * gate (by 1 the first). `reference`: once
     and together, by eta (1 the first time) towards their gate-weighted mean.
     """
-    blocks = lambda x: x[:, : evictions * s.block].unflatten(1, (evictions, s.block))
-    route, g, opens = blocks(d.route), blocks(gate.float()), blocks(d.opens).bool()
-    one_hot = (route[..., None] == torch.arange(s.summary, device=gate.device)).float()
+    g, opens, one_hot = by_eviction(gate, d, s, evictions)
     same = one_hot @ one_hot.mT  # [batch, evictions, block, block]
     if s.live:
         rate = torch.where(opens[..., None], torch.ones_like(eta), g[..., None] * eta)
@@ -275,10 +281,10 @@ def coefficients(gate, eta, d, s, evictions):
         rate = torch.where(opened, torch.ones_like(eta), eta)
         total = (same @ g[..., None]).clamp_min(1e-6)
         weight = rate * g[..., None] / total
-        weight = weight * (route >= 0)[..., None]
+        weight = weight * one_hot.sum(-1, keepdim=True)  # 0 for tokens that join none
         decay = 1 - one_hot.mT @ weight
     left = gate.shape[1] - evictions * s.block
-    return torch.nn.functional.pad(weight.flatten(1, 2), (0, 0, 0, left)), decay
+    return F.pad(weight.flatten(1, 2), (0, 0, 0, left)), decay
 
 
 def average(x, route, weight, decay, s, evictions):
@@ -302,9 +308,7 @@ def average(x, route, weight, decay, s, evictions):
 def log_counts(gate, eta, d, s, evictions):
     """`fixed`: [batch, evictions, summary] log of how many tokens an average stands for. A token
     that joins at rate r (mean over KV heads) makes n tokens (1 - r) n + 1, the first one 1."""
-    blocks = lambda x: x[:, : evictions * s.block].unflatten(1, (evictions, s.block))
-    route, g, opens = blocks(d.route), blocks(gate.float()), blocks(d.opens).bool()
-    one_hot = (route[..., None] == torch.arange(s.summary, device=gate.device)).float()
+    g, opens, one_hot = by_eviction(gate, d, s, evictions)
     factor = torch.log1p(-torch.where(opens, 0, g * eta.float().mean()))[..., None]
     later = torch.triu(one_hot @ one_hot.mT, 1)
     kept = (one_hot.mT @ factor).exp()[..., 0]

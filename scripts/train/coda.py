@@ -20,7 +20,7 @@ import torch.nn.functional as F
 
 import attend
 import retention as retentions
-from model import EPS, Config, TinyLlama, rotate
+from model import EPS, Config, TinyLlama, feed_forward, rotate
 
 THETA_INIT, LAMBDA_INIT, WRITE_INIT, ETA_INIT = 0.0, -6.0, -2.0, -3.0  # as published
 
@@ -74,8 +74,7 @@ def finish(x, out, lam, sign, streams, kv_heads, o, norm, gate, up, down):
     if streams == 2:
         mixed = mixed - sign * lam[..., None].to(out.dtype) * out[1]
     x = x + F.linear(mixed.flatten(2), o)
-    h = F.rms_norm(x, (x.shape[-1],), norm, EPS)
-    return x + F.linear(F.silu(F.linear(h, gate)) * F.linear(h, up), down)
+    return feed_forward(x, norm, gate, up, down)
 
 
 class Arm(TinyLlama):

@@ -67,6 +67,11 @@ def rotate(x, cos, sin):
     return torch.cat([a * cos - b * sin, b * cos + a * sin], -1)
 
 
+def feed_forward(x, norm, gate, up, down):
+    h = F.rms_norm(x, (x.shape[-1],), norm, EPS)
+    return x + F.linear(F.silu(F.linear(h, gate)) * F.linear(h, up), down)
+
+
 def block_forward(x, cos, sin, head_dim, attention_norm, q, k, v, o, mlp_norm, gate, up, down):
     """x [batch, tokens, width] -> same"""
     batch, tokens, width = x.shape
@@ -78,8 +83,7 @@ def block_forward(x, cos, sin, head_dim, attention_norm, q, k, v, o, mlp_norm, g
     ks, vs = ks.repeat_interleave(group, 1), vs.repeat_interleave(group, 1)
     out = F.scaled_dot_product_attention(qs, ks, vs, is_causal=True)
     x = x + F.linear(out.transpose(1, 2).reshape(batch, tokens, -1), o)
-    h = F.rms_norm(x, (width,), mlp_norm, EPS)
-    return x + F.linear(F.silu(F.linear(h, gate)) * F.linear(h, up), down)
+    return feed_forward(x, mlp_norm, gate, up, down)
 
 
 def weighted_loss(x, norm, embedding, target, weight):
