@@ -82,6 +82,7 @@ struct CudaContext::Impl {
   std::shared_ptr<PhaseTimeline> recorded;               // while recording: of that step
   std::vector<std::shared_ptr<PhaseTimeline>> replayed;  // since the ledger was last taken
   std::optional<double> empty_interval;
+  std::unique_ptr<Buffer> work_counter;
 };
 
 class CudaContext::Impl::GraphRecording : public Recording {
@@ -165,6 +166,11 @@ DeviceSlots CudaContext::slots(const SlotStore& store, int32_t layer, int kv_hea
   slots.k_scales = store.k_scales;
   slots.v_scales = store.v_scales;
   return slots;
+}
+
+int32_t* CudaContext::work_counter() {
+  if (!impl_->work_counter) impl_->work_counter = allocate(2 * sizeof(int32_t));
+  return static_cast<int32_t*>(impl_->work_counter->data());
 }
 
 Scratch CudaContext::scratch(size_t bytes) {

@@ -60,6 +60,9 @@ class CudaContext {
   const DeviceCodec& codec(const Codec& codec, int32_t layer, int kv_heads);
   DeviceSlots slots(const SlotStore& store, int32_t layer, int kv_heads);
 
+  // Two counters that are zero whenever no kernel runs: kernels that draw their work leave them so.
+  int32_t* work_counter();
+
   // Neither is allowed while a step is being recorded.
   Scratch scratch(size_t bytes);
   // A host table on the device, copied in stream order.

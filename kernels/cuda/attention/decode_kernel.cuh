@@ -15,7 +15,6 @@ namespace kvg::cuda {
 namespace {
 
 constexpr int kThreads = 32 * kDecodeWarps;
-constexpr float kLog2E = 1.44269504088896340736f;
 
 __device__ const DeviceSlots& group_slots(const DeviceDecodeCache& cache, DecodeGroup group) {
   switch (group) {

@@ -12,6 +12,8 @@
 //   C [16 x 8]:   c0, c1 = (g, 2t), (g, 2t + 1);  c2, c3 = (g + 8, 2t), (g + 8, 2t + 1)
 namespace kvg::cuda {
 
+inline constexpr float kLog2E = 1.44269504088896340736f;
+
 __device__ inline uint32_t shared_address(const void* pointer) {
   return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
 }

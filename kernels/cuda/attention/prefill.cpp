@@ -17,23 +17,39 @@ namespace kvg::cuda {
 
 namespace {
 
-bool is_dense(const AttentionBlock& block) {
-  if (block.groups.size() != 1) return false;
-  const AttentionGroup& group = block.groups.front();
-  return group.count > 0 && group.valid == nullptr && group.log_weight == nullptr &&
-         group.store.k_codec->spec().kind == CodecKind::bf16 &&
-         group.store.v_codec->spec().kind == CodecKind::bf16;
+bool is_unrotated(const Codec& codec) {
+  const CodecKind kind = codec.spec().kind;
+  return (kind == CodecKind::bf16 || kind == CodecKind::f32) && codec.scale_bytes() == 0;
+}
+
+// The frame of queries that all groups read; -1: they differ.
+int one_frame(const AttentionParams& p) {
+  int frame = 0;
+  bool first = true;
+  for (const AttentionBlock& block : p.blocks) {
+    for (const AttentionGroup& group : block.groups) {
+      if (group.count == 0) continue;
+      if (!first && group.query_frame != frame) return -1;
+      frame = group.query_frame;
+      first = false;
+    }
+  }
+  return frame;
 }
 
 PrefillCase describe(const CudaContext& context, const AttentionParams& p) {
   PrefillCase wanted;
   wanted.compute_capability = context.compute_capability();
   wanted.head_dim = p.head_dim;
-  wanted.streams = p.streams;
-  wanted.dense = std::all_of(p.blocks.begin(), p.blocks.end(), is_dense);
+  wanted.unrotated = one_frame(p) >= 0;
   for (const AttentionBlock& block : p.blocks) {
     const int64_t rows = block.rows * (p.heads / p.kv_heads) * p.streams;
     wanted.block_rows = std::max(wanted.block_rows, rows);
+    for (const AttentionGroup& group : block.groups) {
+      wanted.unrotated =
+          wanted.unrotated && (group.count == 0 || (is_unrotated(*group.store.k_codec) &&
+                                                    is_unrotated(*group.store.v_codec)));
+    }
   }
   return wanted;
 }
@@ -91,6 +107,12 @@ void prefill_attention(CudaContext& context, const AttentionParams& p) {
   const auto* base = memory.as<std::byte>();
   PrefillLaunch launch = describe_launch(p);
   launch.codecs = reinterpret_cast<const DeviceCodec*>(base + codecs);
+  launch.slot_base = plan.slot_base;
+  launch.slot_rows = plan.slot_rows;
+  launch.most_slots = plan.most_slots;
+  launch.query_frame = std::max(one_frame(p), 0);
+  launch.multiprocessors = context.device().multiprocessors;
+  launch.counter = context.work_counter();
   launch.groups = reinterpret_cast<const PrefillGroup*>(base + groups);
   launch.blocks = reinterpret_cast<const PrefillBlock*>(base + blocks);
   launch.items = reinterpret_cast<const PrefillItem*>(base + items);

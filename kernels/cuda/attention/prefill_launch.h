@@ -33,6 +33,9 @@ struct PrefillGroup {
   bool plain_k = false;  // bf16, all coordinates
   bool plain_v = false;
   bool weighed = false;  // slots have scales, weights or a mask
+  // Plain slots that are rows of the call's memory (PrefillLaunch::slot_base).
+  bool copied_k = false;
+  bool copied_v = false;
 };
 
 inline constexpr int32_t kNoWindow = 1 << 30;
@@ -73,6 +76,15 @@ struct PrefillLaunch {
   const PrefillBlock* blocks = nullptr;
   const PrefillGroup* groups = nullptr;
   const DeviceCodec* codecs = nullptr;
+  // Where the kernel of compute capability 9.0 finds plain slots: slot_rows rows of head_dim bf16
+  // from slot_base on, not all of them memory.
+  const uint8_t* slot_base = nullptr;
+  int64_t slot_rows = 0;
+  int64_t most_slots = 0;   // of a group
+  int32_t query_frame = 0;  // of all groups, where they share one
+  int32_t multiprocessors = 0;
+  int32_t* counter = nullptr;  // CudaContext::work_counter()
+  float* log_sum = nullptr;    // [rows, streams, heads] or null: AttentionParams::log_sum
 };
 
 // Tensor cores by mma.sync, from compute capability 8.0 up. A tile has kPrefillTileRows packed
@@ -82,5 +94,12 @@ cudaError_t launch_prefill_hd64(const PrefillLaunch& params, cudaStream_t stream
 cudaError_t launch_prefill_hd64_half(const PrefillLaunch& params, cudaStream_t stream);
 cudaError_t launch_prefill_hd128(const PrefillLaunch& params, cudaStream_t stream);
 cudaError_t launch_prefill_hd128_half(const PrefillLaunch& params, cudaStream_t stream);
+
+// Tensor cores by wgmma, compute capability 9.0: no rotated or scaled slots, one frame of queries.
+// Defined where the architecture 90a is compiled for (KVG_CUDA_SM90A).
+inline constexpr int kHopperRowsHd64 = 192;
+inline constexpr int kHopperRowsHd128 = 128;
+cudaError_t launch_prefill_sm90_hd64(const PrefillLaunch& params, cudaStream_t stream);
+cudaError_t launch_prefill_sm90_hd128(const PrefillLaunch& params, cudaStream_t stream);
 
 }  // namespace kvg::cuda

@@ -26,6 +26,7 @@ class Planner {
       if (block.rows > 0) add(block);
     }
     sort_items();
+    find_slot_rows();
     return std::move(plan_);
   }
 
@@ -70,6 +71,7 @@ class Planner {
     out.capacity = static_cast<int32_t>(store.capacity);
     out.first_slot = static_cast<int32_t>(group.first_slot);
     out.count = static_cast<int32_t>(group.count);
+    plan_.most_slots = std::max(plan_.most_slots, group.count);
     out.newest = out.count;
     out.window = kNoWindow;
     out.query_frame = group.query_frame;
@@ -91,6 +93,32 @@ class Planner {
     out.plain_v = is_plain(v);
     out.weighed = group.valid != nullptr || group.log_weight != nullptr || k.scaled || v.scaled;
     return out;
+  }
+
+  // One range of memory with the plain slots of all groups, and which of them are rows of it.
+  void find_slot_rows() {
+    const int64_t row_bytes = int64_t{2} * p_.head_dim;
+    uintptr_t begin = UINTPTR_MAX, end = 0;
+    const auto each_store = [&](const auto& visit) {
+      for (PrefillGroup& group : plan_.groups) {
+        if (group.plain_k) visit(group, reinterpret_cast<uintptr_t>(group.k_codes), group.copied_k);
+        if (group.plain_v) visit(group, reinterpret_cast<uintptr_t>(group.v_codes), group.copied_v);
+      }
+    };
+    each_store([&](const PrefillGroup& group, uintptr_t codes, bool&) {
+      begin = std::min(begin, codes);
+      end = std::max(end, codes + static_cast<uintptr_t>(p_.kv_heads * group.capacity * row_bytes));
+    });
+    if (end == 0) return;
+    constexpr int64_t kMostRows = (int64_t{1} << 31) - 1;
+    const auto rows = static_cast<int64_t>((end - begin) / static_cast<uintptr_t>(row_bytes));
+    plan_.slot_base = reinterpret_cast<const uint8_t*>(begin);
+    plan_.slot_rows = std::min(rows, kMostRows);
+    each_store([&](const PrefillGroup& group, uintptr_t codes, bool& copied) {
+      const auto offset = static_cast<int64_t>(codes - begin);
+      const int64_t last = offset / row_bytes + p_.kv_heads * group.capacity;
+      copied = offset % row_bytes == 0 && begin % 16 == 0 && last <= plan_.slot_rows;
+    });
   }
 
   static bool is_plain(const DeviceCodec& codec) {

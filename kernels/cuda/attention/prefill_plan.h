@@ -16,6 +16,10 @@ struct PrefillPlan {
   std::vector<PrefillBlock> blocks;
   std::vector<PrefillGroup> groups;  // of each block: those in a rotated frame first
   std::vector<DeviceCodec> codecs;
+  // As in PrefillLaunch.
+  const uint8_t* slot_base = nullptr;
+  int64_t slot_rows = 0;
+  int64_t most_slots = 0;
 };
 
 using CodecLookup = std::function<DeviceCodec(const Codec&)>;

@@ -132,12 +132,17 @@ TEST_F(PrefillPlanTest, OrdersGroupsByFrame) {
 }
 
 TEST_F(PrefillPlanTest, TableChoosesByShapeAndCapability) {
-  EXPECT_EQ(choose_prefill_kernel({80, 64, 1, 1000, true}).launch, launch_prefill_hd64);
-  EXPECT_EQ(choose_prefill_kernel({80, 128, 2, 65, false}).launch, launch_prefill_hd128);
-  EXPECT_EQ(choose_prefill_kernel({90, 128, 1, 64, false}).launch, launch_prefill_hd128_half);
-  EXPECT_EQ(choose_prefill_kernel({90, 64, 1, 1, true}).tile_rows, 64);
-  EXPECT_THROW(choose_prefill_kernel({90, 96, 1, 64, false}), std::logic_error);
-  EXPECT_THROW(choose_prefill_kernel({75, 64, 1, 64, false}), std::logic_error);
+  EXPECT_EQ(choose_prefill_kernel({80, 64, 1000, true}).launch, launch_prefill_hd64);
+  EXPECT_EQ(choose_prefill_kernel({80, 128, 65, false}).launch, launch_prefill_hd128);
+  EXPECT_EQ(choose_prefill_kernel({90, 128, 64, false}).launch, launch_prefill_hd128_half);
+  EXPECT_EQ(choose_prefill_kernel({90, 64, 1, true}).tile_rows, 64);
+  EXPECT_EQ(choose_prefill_kernel({100, 128, 1000, true}).launch, launch_prefill_hd128);
+#ifdef KVG_CUDA_SM90A
+  EXPECT_EQ(choose_prefill_kernel({90, 128, 1000, true}).launch, launch_prefill_sm90_hd128);
+  EXPECT_EQ(choose_prefill_kernel({90, 64, 1000, true}).launch, launch_prefill_sm90_hd64);
+#endif
+  EXPECT_THROW(choose_prefill_kernel({90, 96, 64, false}), std::logic_error);
+  EXPECT_THROW(choose_prefill_kernel({75, 64, 64, false}), std::logic_error);
 }
 
 }  // namespace

@@ -14,7 +14,6 @@ namespace kvg::cuda {
 inline constexpr int kPrefillWarps = 4;
 inline constexpr int kPrefillThreads = 32 * kPrefillWarps;
 inline constexpr int kTileSlots = 64;
-inline constexpr float kLog2E = 1.44269504f;
 
 // A tile to read: slots [begin, min(begin + kTileSlots, end)) of a group.
 struct TileCursor {

@@ -9,22 +9,29 @@ namespace kvg::cuda {
 
 namespace {
 
-// The best first. Half a tile serves blocks that would leave the other half empty.
+// The best first. Half a tile serves blocks that would leave the other half empty; Hopper's tiles
+// have no halves, and a block that fills less than a quarter of one is faster without.
 constexpr PrefillKernel kKernels[] = {
-    // name, capability, head_dim, streams, dense only, most rows, tile rows
-    {"mma 64, half tile", 80, 64, 0, false, kPrefillTileRows / 2, kPrefillTileRows / 2,
+// name, capability, head_dim, unrotated only, least rows, most rows, tile rows
+#ifdef KVG_CUDA_SM90A
+    {"wgmma 64", 90, 64, true, 48, 0, kHopperRowsHd64, launch_prefill_sm90_hd64},
+    {"wgmma 128", 90, 128, true, 32, 0, kHopperRowsHd128, launch_prefill_sm90_hd128},
+#endif
+    {"mma 64, half tile", 80, 64, false, 0, kPrefillTileRows / 2, kPrefillTileRows / 2,
      launch_prefill_hd64_half},
-    {"mma 64", 80, 64, 0, false, 0, kPrefillTileRows, launch_prefill_hd64},
-    {"mma 128, half tile", 80, 128, 0, false, kPrefillTileRows / 2, kPrefillTileRows / 2,
+    {"mma 64", 80, 64, false, 0, 0, kPrefillTileRows, launch_prefill_hd64},
+    {"mma 128, half tile", 80, 128, false, 0, kPrefillTileRows / 2, kPrefillTileRows / 2,
      launch_prefill_hd128_half},
-    {"mma 128", 80, 128, 0, false, 0, kPrefillTileRows, launch_prefill_hd128},
+    {"mma 128", 80, 128, false, 0, 0, kPrefillTileRows, launch_prefill_hd128},
 };
 
 bool serves(const PrefillKernel& kernel, const PrefillCase& wanted) {
-  return wanted.compute_capability >= kernel.compute_capability &&
-         wanted.head_dim == kernel.head_dim &&
-         (kernel.streams == 0 || wanted.streams == kernel.streams) &&
-         (!kernel.dense_only || wanted.dense) &&
+  // Architecture 90a is for 9.0 alone.
+  const bool device = kernel.compute_capability == 90
+                          ? wanted.compute_capability == 90
+                          : wanted.compute_capability >= kernel.compute_capability;
+  return device && wanted.head_dim == kernel.head_dim &&
+         (!kernel.unrotated_only || wanted.unrotated) && wanted.block_rows >= kernel.least_rows &&
          (kernel.most_rows == 0 || wanted.block_rows <= kernel.most_rows);
 }
 

@@ -13,10 +13,10 @@ namespace kvg::cuda {
 struct PrefillCase {
   int compute_capability = 0;  // 90 for 9.0
   int head_dim = 0;
-  int streams = 1;
-  int64_t block_rows =
-      0;               // packed query rows (row, head of a KV head, stream) of its largest block
-  bool dense = false;  // every block reads one bf16 group without weights or mask
+  // Packed query rows (row, head of a KV head, stream) of its largest block.
+  int64_t block_rows = 0;
+  // Every group is bf16 or f32, not rotated and not scaled, and all read the same frame of queries.
+  bool unrotated = false;
 };
 
 // One kernel and the cases it serves.
@@ -24,10 +24,9 @@ struct PrefillKernel {
   std::string_view name;
   int compute_capability;  // from here on
   int head_dim;
-  int streams;        // 0: any number
-  bool dense_only;    // no block plan
-  int64_t most_rows;  // of a block, 0: any number
-  int tile_rows;      // packed query rows of an item
+  bool unrotated_only;
+  int64_t least_rows, most_rows;  // of the largest block; most_rows 0: any number
+  int tile_rows;                  // packed query rows of an item
   cudaError_t (*launch)(const PrefillLaunch&, cudaStream_t);
 };
 

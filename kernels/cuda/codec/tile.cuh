@@ -98,47 +98,41 @@ __device__ inline void load_fp8_tile(const uint8_t* codes, const TileSlots& slot
   });
 }
 
-template <int kHeadDim>
-__device__ inline void load_f32_tile(const uint8_t* codes, const TileSlots& slots,
-                                     __nv_bfloat16* tile, int thread, int threads) {
-  constexpr int kParts = kHeadDim / 8;
-  for_each_part<kParts>(slots.tile_rows, thread, threads, [&](int row, int part) {
-    float4 a{};
-    float4 b{};
-    if (row < slots.rows) {
-      const auto* from = reinterpret_cast<const float4*>(codes + slots[row] * (4 * kHeadDim));
-      a = from[2 * part];
-      b = from[2 * part + 1];
-    }
-    store_chunk<kHeadDim>(tile, row, part,
-                          make_uint4(pack_bf16(a.x, a.y), pack_bf16(a.z, a.w), pack_bf16(b.x, b.y),
-                                     pack_bf16(b.z, b.w)));
-  });
+// Eight coordinates of one bf16 or f32 vector, of a band too (coordinate by coordinate: a chunk has
+// any number of stored ones).
+__device__ inline uint4 unrotated_chunk(const DeviceCodec& codec, const uint8_t* codes, int chunk) {
+  const bool wide = codec.kind == CodecKind::f32;
+  if (codec.band_index == nullptr && !wide) return reinterpret_cast<const uint4*>(codes)[chunk];
+  if (codec.band_index == nullptr) {
+    const float4 a = reinterpret_cast<const float4*>(codes)[2 * chunk];
+    const float4 b = reinterpret_cast<const float4*>(codes)[2 * chunk + 1];
+    return make_uint4(pack_bf16(a.x, a.y), pack_bf16(a.z, a.w), pack_bf16(b.x, b.y),
+                      pack_bf16(b.z, b.w));
+  }
+  const auto index = reinterpret_cast<const uint4*>(codec.band_index)[chunk];
+  const uint32_t pairs[4] = {index.x, index.y, index.z, index.w};
+  uint32_t words[4] = {};
+#pragma unroll
+  for (int j = 0; j < 8; ++j) {
+    const auto at = static_cast<int16_t>(pairs[j / 2] >> (16 * (j % 2)));
+    if (at < 0) continue;
+    const uint32_t value = wide ? pack_bf16(reinterpret_cast<const float*>(codes)[at], 0.0f)
+                                : uint32_t{reinterpret_cast<const uint16_t*>(codes)[at]};
+    words[j / 2] |= value << (16 * (j % 2));
+  }
+  return make_uint4(words[0], words[1], words[2], words[3]);
 }
 
-// Of a band codec, coordinate by coordinate: a chunk has any number of stored ones.
 template <int kHeadDim>
-__device__ inline void load_band_tile(const DeviceCodec& codec, const uint8_t* codes,
-                                      const TileSlots& slots, __nv_bfloat16* tile, int thread,
-                                      int threads) {
-  constexpr int kParts = kHeadDim / 8;
-  for_each_part<kParts>(slots.tile_rows, thread, threads, [&](int row, int part) {
-    uint32_t words[4] = {};
+__device__ inline void load_unrotated_tile(const DeviceCodec& codec, const uint8_t* codes,
+                                           const TileSlots& slots, __nv_bfloat16* tile, int thread,
+                                           int threads) {
+  for_each_part<kHeadDim / 8>(slots.tile_rows, thread, threads, [&](int row, int part) {
+    uint4 value{};
     if (row < slots.rows) {
-      const uint8_t* from = codes + slots[row] * codec.code_bytes;
-      const auto index = reinterpret_cast<const uint4*>(codec.band_index)[part];
-      const uint32_t pairs[4] = {index.x, index.y, index.z, index.w};
-#pragma unroll
-      for (int j = 0; j < 8; ++j) {
-        const auto at = static_cast<int16_t>(pairs[j / 2] >> (16 * (j % 2)));
-        if (at < 0) continue;
-        const uint32_t value = codec.kind == CodecKind::f32
-                                   ? pack_bf16(reinterpret_cast<const float*>(from)[at], 0.0f)
-                                   : uint32_t{reinterpret_cast<const uint16_t*>(from)[at]};
-        words[j / 2] |= value << (16 * (j % 2));
-      }
+      value = unrotated_chunk(codec, codes + slots[row] * codec.code_bytes, part);
     }
-    store_chunk<kHeadDim>(tile, row, part, make_uint4(words[0], words[1], words[2], words[3]));
+    store_chunk<kHeadDim>(tile, row, part, value);
   });
 }
 
@@ -163,14 +157,14 @@ __device__ inline void load_tile(const DeviceCodec& codec, const uint8_t* codes,
     }
   }
   if (codec.band_index != nullptr) {
-    load_band_tile<kHeadDim>(codec, codes, slots, tile, thread, threads);
+    load_unrotated_tile<kHeadDim>(codec, codes, slots, tile, thread, threads);
     return;
   }
   switch (codec.kind) {
     case CodecKind::bf16:
       return copy_tile<kHeadDim>(codes, slots, tile, thread, threads);
     case CodecKind::f32:
-      return load_f32_tile<kHeadDim>(codes, slots, tile, thread, threads);
+      return load_unrotated_tile<kHeadDim>(codec, codes, slots, tile, thread, threads);
     case CodecKind::fp8:
       return load_fp8_tile<kHeadDim>(codes, slots, tile, thread, threads);
     case CodecKind::eden:

@@ -1,0 +1,25 @@
+#pragma once
+
+#include "kernels/cuda/hopper/barrier.cuh"
+
+#include <cstdint>
+
+#include <cuda.h>
+
+namespace kvg::cuda::hopper {
+
+// Copies the map's box at (column, row) to shared memory, by one thread; `barrier` counts its
+// bytes.
+__device__ __forceinline__ void copy_box(uint32_t to, const CUtensorMap* map, uint64_t* barrier,
+                                         int column, int row) {
+  asm volatile(
+      "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes "
+      "[%0], [%1, {%3, %4}], [%2];" ::"r"(to),
+      "l"(map), "r"(shared_u32(barrier)), "r"(column), "r"(row)
+      : "memory");
+}
+__device__ __forceinline__ void prefetch_map(const CUtensorMap* map) {
+  asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
+}
+
+}  // namespace kvg::cuda::hopper
