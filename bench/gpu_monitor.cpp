@@ -163,4 +163,12 @@ GpuReading GpuMonitor::read() const {
   return reading;
 }
 
+std::optional<double> GpuMonitor::joules() const {
+  unsigned long long millijoules = 0;
+  if (!absent_.empty() || !library_->ask("nvmlDeviceGetTotalEnergyConsumption", &millijoules)) {
+    return std::nullopt;
+  }
+  return static_cast<double>(millijoules) / 1000;
+}
+
 }  // namespace kvg

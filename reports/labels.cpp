@@ -42,6 +42,8 @@ std::string printed_codec(std::string_view codec) {
 }
 
 Parts parts_of(const std::string& method) {
+  // No method of ours, which have no blanks: it is called what it is called.
+  if (method.find(' ') != std::string::npos) return {method, {}, ""};
   const std::vector<std::string> pieces = split(method, '+');
   Parts parts;
   parts.name = pieces[0].substr(0, pieces[0].find('('));

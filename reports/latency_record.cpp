@@ -200,6 +200,9 @@ void read_measurement(const Fields& fields, LatencyRow* row) {
   row->provisioned_tokens = fields.integer("provisioned_tokens");
   row->memory_used = optional_integer(fields, "memory_used");
   row->sm_mhz = optional_number(fields, "sm_mhz");
+  row->power_watts = optional_number(fields, "power_watts");
+  row->held_back = optional_number(fields, "held_back");
+  if (fields.has("held_back_by")) row->held_back_by = fields.text("held_back_by");
   if (row->stage != "capacity") return;
   row->bound_batch = fields.integer("bound_batch");
   for (size_t i = 0; i < fields.array("attempts").size(); ++i) {
