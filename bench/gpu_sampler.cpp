@@ -1,5 +1,7 @@
 #include "bench/gpu_sampler.h"
 
+#include <algorithm>
+
 namespace kvg {
 
 namespace {
@@ -29,9 +31,15 @@ GpuStretch summarize(std::span<const GpuReading> readings) {
   for (const GpuReading& reading : readings) {
     if (reading.held_back_by.empty()) continue;
     ++held_back;
-    if (stretch.held_back_by.find(reading.held_back_by) == std::string::npos) {
-      if (!stretch.held_back_by.empty()) stretch.held_back_by += ", ";
-      stretch.held_back_by += reading.held_back_by;
+    size_t begin = 0;
+    while (begin < reading.held_back_by.size()) {  // the reasons lie between commas
+      const size_t end =
+          std::min(reading.held_back_by.find(", ", begin), reading.held_back_by.size());
+      const std::string reason = reading.held_back_by.substr(begin, end - begin);
+      if (stretch.held_back_by.find(reason) == std::string::npos) {
+        stretch.held_back_by += (stretch.held_back_by.empty() ? "" : ", ") + reason;
+      }
+      begin = end + 2;
     }
   }
   stretch.held_back = held_back / static_cast<double>(readings.size());

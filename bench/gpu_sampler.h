@@ -29,8 +29,8 @@ GpuStretch summarize(std::span<const GpuReading> readings);
 // Reads a GPU from a thread of its own while work goes on, every kInterval.
 //
 // Caveats. Samples count idle time in between as well. Power is taken from the driver's count of
-// energy for stretches of kEnergySeconds or more; for shorter ones it is the mean of what the driver
-// gives as power, which on this generation is itself an average over the last second.
+// energy for stretches of kEnergySeconds or more, and is the mean of the samples of shorter ones,
+// which the board itself brings up to date about 50 times a second.
 class GpuSampler {
  public:
   static constexpr std::chrono::milliseconds kInterval{10};

@@ -21,9 +21,10 @@ class Absent(Exception):
 class Figure:
     """One measured value, and how the card ran meanwhile."""
 
-    def __init__(self, value, spread=None, mhz=None, watts=None, held_back=None):
+    def __init__(self, value, spread=None, mhz=None, watts=None, held_back=None, energy=None):
         self.value, self.spread = value, spread
         self.mhz, self.watts, self.held_back = mhz, watts, held_back
+        self.energy = energy  # of the peer over ours
 
 
 def clock_text(figure):
@@ -121,7 +122,8 @@ def kernel_figure(entry, counter):
         raise Absent(entry.get("label") or f"no {counter}")
     spread = (entry[counter + "_p10"], entry[counter + "_p90"]) if counter + "_p10" in entry else None
     held_back = entry["%held_back"] / 100 if "%held_back" in entry else None
-    return Figure(entry[counter], spread, entry.get("sm_MHz"), entry.get("W"), held_back)
+    return Figure(entry[counter], spread, entry.get("sm_MHz"), entry.get("W"), held_back,
+                  entry.get(counter + "_energy"))
 
 
 def kernel(folder, name, row, counter):
@@ -261,6 +263,11 @@ def value_text(figure, printer):
     return text
 
 
+def energy(figures):
+    told = [figure.energy for figure in figures.values() if getattr(figure, "energy", None) is not None]
+    return times(told[0]) if told else "-"
+
+
 def row_text(name, must, aim, printer, figures):
     def limit(value):
         return printer(value) if value is not None else "-"
@@ -272,7 +279,7 @@ def row_text(name, must, aim, printer, figures):
         return "-" if isinstance(figure, Absent) else clock_text(figure)
 
     cells = [name, limit(must), limit(aim), *(regime(r, lambda f: value_text(f, printer)) for r in REGIMES),
-             *(regime(r, ran) for r in REGIMES), verdict(figures, must, aim)]
+             *(regime(r, ran) for r in REGIMES), energy(figures), verdict(figures, must, aim)]
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
@@ -304,8 +311,8 @@ def cards(folder):
 def table(folder):
     rows = list(rows_of(folder))
     lines = ["\n".join(cards(folder)) or "nothing measured", ""]
-    lines.append("| row | must | aim | cool | busy | ran cool at | ran busy at | |")
-    lines.append("|---|---|---|---|---|---|---|---|")
+    lines.append("| row | must | aim | cool | busy | ran cool at | ran busy at | peer's energy over ours | |")
+    lines.append("|---|---|---|---|---|---|---|---|---|")
     lines += [row_text(*row) for row in rows]
     verdicts = [verdict(figures, must, aim) for _, must, aim, _, figures in rows if must is not None]
     missed, absent = verdicts.count("**missed**"), verdicts.count("**not measured**")

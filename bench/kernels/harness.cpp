@@ -16,6 +16,8 @@ namespace kvg {
 
 namespace {
 
+constexpr int64_t kAloneRound = -1000000;  // a seed of an order that no round has
+
 // What the launches of one issue declare.
 void declared(Workbench& bench, const Subject& subject, int64_t* bytes, int64_t* flops) {
   const auto memory = make_device_tensors(bench.context, 3);
@@ -61,7 +63,8 @@ const std::string& refused(const Contender& contender) {
 struct Runner {
   const Contender* contender = nullptr;  // null: our own
   std::unique_ptr<Turns> turns;
-  std::vector<double> seconds{};  // of its launches, turn by turn
+  std::vector<double> seconds{};   // of its launches, turn by turn
+  std::optional<double> joules{};  // of a launch, in a stretch by itself
 };
 
 // Ours first; then those contenders that are here. What the others are goes into `label`.
@@ -105,6 +108,22 @@ void settle(std::vector<Runner>* all, const Regime& regime, uint64_t seed) {
   for (Runner& runner : *all) runner.seconds.clear();
 }
 
+// What a launch of each costs in energy when nothing else runs: at clocks of its own.
+void run_alone(Workbench& bench, std::vector<Runner>* all, const Regime& regime, uint64_t seed) {
+  if (regime.alone_seconds <= 0) return;
+  using Clock = std::chrono::steady_clock;
+  const std::chrono::duration<double> enough(regime.alone_seconds);
+  for (const size_t i : shuffled(all->size(), seed, kAloneRound)) {
+    Runner& runner = (*all)[i];
+    std::vector<double> seconds;
+    GpuSampler sampler(bench.monitor);
+    for (const Clock::time_point begin = Clock::now(); Clock::now() - begin < enough;) {
+      seconds.push_back(runner.turns->next());
+    }
+    if (const auto watts = sampler.stop().power_watts) runner.joules = *watts * median(seconds);
+  }
+}
+
 void time(Workbench& bench, const Subject& subject, bool cold, const Regime& regime,
           benchmark::State& state) {
   if (!subject.verdict) subject.verdict = subject.verify();
@@ -116,6 +135,7 @@ void time(Workbench& bench, const Subject& subject, bool cold, const Regime& reg
   std::vector<Runner> all = runners(bench, subject, cold, regime, &label);
   const uint64_t seed = mix_seed({bench.seed, name_seed(subject.name)});
   settle(&all, regime, seed);
+  run_alone(bench, &all, regime, seed);
   int64_t round = 0;
   GpuSampler sampler(bench.monitor);
   for ([[maybe_unused]] auto _ : state) {
@@ -124,6 +144,8 @@ void time(Workbench& bench, const Subject& subject, bool cold, const Regime& reg
   }
   const std::vector<double>& own = all.front().seconds;
   report(bench, subject, median(own), sampler.stop(), state);
+  const std::optional<double> joules = all.front().joules;
+  if (joules) state.counters["mJ"] = 1000 * *joules;
   for (size_t i = 1; i < all.size(); ++i) {
     const std::string& counter = all[i].contender->counter;
     std::vector<double> ratios;
@@ -131,6 +153,7 @@ void time(Workbench& bench, const Subject& subject, bool cold, const Regime& reg
     state.counters[counter] = median(all[i].seconds) / median(own);
     state.counters[counter + "_p10"] = quantile(ratios, 0.1);
     state.counters[counter + "_p90"] = quantile(ratios, 0.9);
+    if (joules && all[i].joules) state.counters[counter + "_energy"] = *all[i].joules / *joules;
   }
   state.SetLabel(label);
 }

@@ -12,6 +12,7 @@ struct Regime {
   std::string_view name;      // "": no regime, rows as comparable as short batches make them
   double turn_seconds = 0;    // of launches in a turn, at least about
   double settle_seconds = 0;  // of rounds before those that count
+  double alone_seconds = 0;   // of a stretch of each contender by itself, for its energy; 0: none
   double rest = 0;            // the device idles after a turn, so many times as long
   int rounds = 0;             // that count
 

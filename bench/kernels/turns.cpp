@@ -96,7 +96,8 @@ Turns::Turns(Workbench& bench, const std::function<Work(Tensors&)>& make, bool c
   const double once = bench.timer.seconds(rotation.front().issue, Hold::brief);
   const double enough = std::max(1.0, std::ceil(regime.turn_seconds / once));
   const auto copies = static_cast<int>(rotation.size());
-  const int rounds = (static_cast<int>(std::min(enough, 1.0 * kMostLaunches)) + copies - 1) / copies;
+  const int rounds =
+      (static_cast<int>(std::min(enough, 1.0 * kMostLaunches)) + copies - 1) / copies;
   const int launches = flush > 0 ? kFlushedLaunches : rounds * copies;
   const int repeats = regime.plain() ? 1 : static_cast<int>(std::ceil(enough / launches));
   batch_ = std::make_unique<Batch>(bench, std::move(rotation), launches, repeats, flush);

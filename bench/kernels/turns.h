@@ -9,8 +9,8 @@
 
 namespace kvg {
 
-// One side of a comparison: its tensors, in as many copies as make it cold, and the batch of launches
-// that rotates through them.
+// One side of a comparison: its tensors, in as many copies as make it cold, and the batch of
+// launches that rotates through them.
 class Turns {
  public:
   Turns(Workbench& bench, const std::function<Work(Tensors&)>& make, bool cold,

@@ -119,10 +119,11 @@ TEST(CommonTest, QuantilesLieBetweenNeighbours) {
 }
 
 TEST(GpuSamplerTest, MeansAreOverTheReadingsThatTell) {
-  const std::vector<GpuReading> readings = {{1980, {}, 600, {}, ""},
-                                            {1500, {}, {}, {}, "power cap"},
-                                            {1620, {}, 700, {}, "power cap"},
-                                            {1500, {}, 680, {}, "thermal slowdown (hardware)"}};
+  const std::vector<GpuReading> readings = {
+      {1980, {}, 600, {}, ""},
+      {1500, {}, {}, {}, "power cap"},
+      {1620, {}, 700, {}, "power cap"},
+      {1500, {}, 680, {}, "thermal slowdown (hardware), power cap"}};
   const GpuStretch stretch = summarize(readings);
   EXPECT_EQ(stretch.sm_mhz.value_or(0), 1650);
   EXPECT_EQ(stretch.power_watts.value_or(0), 660);

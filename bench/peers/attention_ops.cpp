@@ -78,8 +78,8 @@ class CudnnAttentionOps : public ForwardingOps {
  private:
   void run(const AttentionParams& p, const AttentionBlock& block) {
     const AttentionGroup& group = block.groups.front();
-    PeerAttention& peer = find({block.rows, p.heads, p.kv_heads, p.head_dim, group.count,
-                                group.store.capacity});
+    PeerAttention& peer =
+        find({block.rows, p.heads, p.kv_heads, p.head_dim, group.count, group.store.capacity});
     const int64_t vector = p.head_dim * int64_t{2};  // bytes
     const auto row = [&](const Tensor& tensor) {
       return static_cast<char*>(tensor.data) + block.row_begin * p.heads * vector;
@@ -105,8 +105,8 @@ class CudnnAttentionOps : public ForwardingOps {
 };
 
 // Uniform numbers in [-scale, scale) on the device.
-Tensor random_tensor(Ops& ops, const Buffer& memory, std::initializer_list<int64_t> shape, float scale,
-                     Random* random) {
+Tensor random_tensor(Ops& ops, const Buffer& memory, std::initializer_list<int64_t> shape,
+                     float scale, Random* random) {
   const Tensor tensor(memory.data(), ops.activation(), ops.device(), shape);
   std::vector<float> values(static_cast<size_t>(tensor.elements()));
   for (float& value : values) value = scale * (2 * static_cast<float>(random->uniform()) - 1);
@@ -176,7 +176,8 @@ std::unique_ptr<Ops> make_attention_peer(const std::string& name, Ops& inner, Op
   }
   auto peer = std::make_unique<CudnnAttentionOps>(inner, *context);
   if (const double error = difference(*peer, inner); !(error < 1e-2)) {
-    throw Error("attention by cuDNN", "", "results that differ from ours by " + std::to_string(error),
+    throw Error("attention by cuDNN", "",
+                "results that differ from ours by " + std::to_string(error),
                 "at most 1 % of their norm");
   }
   return peer;
