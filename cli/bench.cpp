@@ -8,6 +8,7 @@
 #include "evals/ranges.h"
 #include "reports/report.h"
 
+#include <algorithm>
 #include <cstdio>
 
 #include <nlohmann/json.hpp>
@@ -151,6 +152,10 @@ int run_latency_command(Options options, const std::vector<std::string>& command
   latency.request = parse_request(options, "latency");
   if (!options.attention_peer.empty()) {
     require_attention_peer(options.attention_peer);
+    const auto& stages = latency.request.stages;
+    if (std::find(stages.begin(), stages.end(), "prefill") == stages.end()) {
+      throw Error("bench", "--stages", options.stages, "prefill, which --attention-peer is about");
+    }
     latency.request.methods.push_back(kPeerMethod);
   }
   latency.prefill_batches = options.prefill_batches.empty()

@@ -150,7 +150,7 @@ void add_break_even(LatencyDigest* digest) {
   for (const std::string& stage : digest->stages()) {
     for (const int64_t batch : digest->batches()) {
       for (size_t m = 0; m < digest->methods.size(); ++m) {
-        if (m == *digest->reference) continue;
+        if (m == *digest->reference || !digest->run->times(m, stage)) continue;
         std::vector<int64_t> contexts;
         std::vector<double> own, reference;
         for (const int64_t context : digest->contexts()) {
@@ -373,6 +373,7 @@ LatencyDigest make_latency_digest(const LatencyRun& run, const StatisticsOptions
     for (const int64_t batch : digest.batches()) {
       for (const int64_t context : digest.contexts()) {
         for (size_t m = 0; m < run.methods.size(); ++m) {
+          if (!run.times(m, stage)) continue;
           LatencyCell cell;
           cell.method = m;
           cell.stage = stage;

@@ -4,6 +4,7 @@
 #include "base/names.h"
 #include "base/sha256.h"
 #include "reports/json_fields.h"
+#include "reports/labels.h"
 #include "reports/line_reader.h"
 
 #include <algorithm>
@@ -279,6 +280,10 @@ std::string LatencyRun::provenance_value(std::string_view name) const {
     if (key == name) return value;
   }
   return "unknown";
+}
+
+bool LatencyRun::times(size_t method, std::string_view stage) const {
+  return stage == "prefill" || !is_contender(methods[method]);
 }
 
 LatencyRun read_latency_run(const std::filesystem::path& directory) {

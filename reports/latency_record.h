@@ -109,6 +109,8 @@ struct LatencyRun {
   std::vector<LatencyRow> rows;
   std::vector<std::string> notes;  // as in Run
 
+  // Whether the record is about this stage of methods[method]: contenders prefill and no more.
+  bool times(size_t method, std::string_view stage) const;
   bool sliced() const { return layers < full_layers; }
   std::string provenance_value(std::string_view name) const;
 };

@@ -161,6 +161,15 @@ def phase_share(folder, name, stage, phase):
     return figure_of(statistics.median(shares), rows, (min(shares), max(shares)))
 
 
+def removed_share(folder, name, stage):
+    """What the bank costs by leaving it out: this also counts what it takes from work beside it."""
+    rows = folder.lines(name, is_landmark, stage, 8192, 1)
+    shares = [1 - row["without_bank_seconds"] / row["seconds"] for row in rows if "without_bank_seconds" in row]
+    if not shares:
+        raise Absent(f"{name}: nothing without the bank")
+    return figure_of(statistics.median(shares), rows, (min(shares), max(shares)))
+
+
 def weights_share(folder):
     rows = folder.lines("decode", is_landmark, "decode", 8192, 1)
     run = folder.record("decode")
@@ -233,10 +242,12 @@ def rows_of(folder):
                busy(lambda: prefill_ratio(folder, context)))
     yield ("landmark scan, share of landmark prefill, 8k", 0.08, 0.03, share,
            busy(lambda: phase_share(folder, "prefill", "prefill", "bank")))
+    yield ("the same by leaving it out", None, None, share, busy(lambda: removed_share(folder, "prefill", "prefill")))
     yield ("decode batch 1, landmark, of weight bytes over bandwidth", 0.82, 0.90, share,
            busy(lambda: weights_share(folder)))
     yield ("bank step, share of a decode step", 0.02, 0.005, share,
            busy(lambda: phase_share(folder, "decode", "decode", "bank")))
+    yield ("bank step by leaving it out", None, None, share, busy(lambda: removed_share(folder, "decode", "decode")))
     yield ("decode batch 256, landmark, 8k", 30e3, 42e3, tokens, busy(lambda: throughput(folder)))
     yield ("the same against full cache at its largest batch", 7, 11, times, busy(lambda: throughput_ratio(folder)))
     yield ("eden-4 decode against bf16, full cache 32k, batch 16", 1.2, 1.8, times, busy(lambda: eden_ratio(folder)))

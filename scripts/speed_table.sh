@@ -4,10 +4,12 @@
 # named are measured again, the others are read as the folder has them. KERNEL_BENCH and KVGAUGE name the programs,
 # which want cuDNN as a peer (bench/README.md).
 set -uo pipefail
+out=${1:+$(realpath -m -- "$1")}
 cd "$(dirname "$0")/.."
+[[ ${1:-} != --help && ${1:-} != -h ]] || { sed -n '2,5s/^# //p' "$0"; exit 0; }
 bench=${KERNEL_BENCH:-build/cuda/bench/kernels/kernel_bench}
 kvgauge=${KVGAUGE:-build/cuda/kvgauge}
-out=${1:-runs/speed}
+out=${out:-runs/speed}
 shift || true
 rows=" $* "
 landmark="landmark(window=256,exact=64,summary=64)"
@@ -46,4 +48,7 @@ model decode latency --methods "$landmark" --contexts 8k --stages decode --repea
 model batch-256 capacity --methods "full,$landmark" --contexts 8k --largest-batch 256 --repeats 3
 model eden latency --methods "full,full+eden(bits=4)" --contexts 32k --batches 16 --stages decode --repeats 3
 
+for name in $rows; do
+  [[ -e $out/$name.log ]] || echo "speed_table: there is no row '$name'" >&2
+done
 python3 scripts/speed_table.py "$out" | tee "$out/table.md"

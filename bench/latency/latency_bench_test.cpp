@@ -255,6 +255,7 @@ TEST_F(BenchTest, AContenderHasCellsOfItsOwn) {
             4);
   const reports::LatencyDigest digest = make_latency_digest(run, {});
   EXPECT_EQ(digest.methods[1].label, "full (peer)");
+  EXPECT_EQ(digest.cells.size(), 6u) << "nothing is missing";
   EXPECT_EQ(digest.reference.value_or(9), 0u);
 }
 
