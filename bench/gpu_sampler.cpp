@@ -46,8 +46,11 @@ GpuStretch summarize(std::span<const GpuReading> readings) {
   return stretch;
 }
 
-GpuSampler::GpuSampler(const GpuMonitor& monitor) : monitor_(monitor), joules_(monitor.joules()) {
-  if (monitor_.absent().empty()) thread_ = std::thread([this] { sample(); });
+GpuSampler::GpuSampler(const GpuMonitor& monitor, bool on)
+    : monitor_(monitor), on_(on && monitor.absent().empty()) {
+  if (!on_) return;
+  joules_ = monitor_.joules();
+  thread_ = std::thread([this] { sample(); });
 }
 
 GpuSampler::~GpuSampler() { join(); }
@@ -56,7 +59,7 @@ GpuStretch GpuSampler::stop() {
   join();
   GpuStretch stretch = summarize(readings_);
   const double seconds = std::chrono::duration<double>(Clock::now() - begin_).count();
-  const std::optional<double> joules = monitor_.joules();
+  const std::optional<double> joules = on_ ? monitor_.joules() : std::nullopt;
   if (joules && joules_ && seconds >= kEnergySeconds) {
     stretch.power_watts = (*joules - *joules_) / seconds;
   }

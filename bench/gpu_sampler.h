@@ -36,7 +36,8 @@ class GpuSampler {
   static constexpr std::chrono::milliseconds kInterval{10};
   static constexpr double kEnergySeconds = 1;
 
-  explicit GpuSampler(const GpuMonitor& monitor);  // which must outlive it
+  // Starts. The monitor must outlive it. Off: nothing is read, and nothing will be told.
+  explicit GpuSampler(const GpuMonitor& monitor, bool on = true);
   ~GpuSampler();
   GpuSampler(const GpuSampler&) = delete;
   GpuSampler& operator=(const GpuSampler&) = delete;
@@ -50,6 +51,7 @@ class GpuSampler {
   void join();
 
   const GpuMonitor& monitor_;
+  bool on_;
   std::mutex mutex_;
   std::condition_variable ended_;
   bool end_ = false;

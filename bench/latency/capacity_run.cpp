@@ -145,7 +145,7 @@ class CapacityRun {
       const uint64_t free_now = ops_.available_memory();
       const auto decode =
           timer.decode_batch(&prefilled, timer.longest(context) - context, DecodeOptions{});
-      GpuSampler sampler(monitor_);
+      GpuSampler sampler(monitor_, ops_.device() != Device::cpu);
       const double seconds = timer.time_steps(decode.get(), timing_.steps);
       search->gpu = sampler.stop();
       search->fits = batch;

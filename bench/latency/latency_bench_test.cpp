@@ -137,6 +137,7 @@ TEST(GpuSamplerTest, FollowsWhatIsThere) {
   const GpuMonitor monitor;
   GpuSampler sampler(monitor);
   EXPECT_EQ(sampler.stop().sm_mhz.has_value(), monitor.read().sm_mhz.has_value());
+  EXPECT_FALSE(GpuSampler(monitor, false).stop().sm_mhz);
 }
 
 TEST_F(BenchTest, MemoryLimitCountsWhatIsAlive) {

@@ -236,7 +236,7 @@ class LatencyRun {
     PrefilledBatch batch;
     Clock::time_point begin = Clock::now();
     if (prefill) {
-      GpuSampler sampler(monitor_);
+      GpuSampler sampler(monitor_, ops_.device() != Device::cpu);
       const Observation observation =
           timer.time_prefill(cell->batch, cell->context, round % 2 == 0, decode ? &batch : nullptr);
       facts.gpu = sampler.stop();
@@ -251,7 +251,7 @@ class LatencyRun {
       timer.replicate(cell->batch, &batch);
       set_memory(free_before, true, &facts);
     }
-    GpuSampler sampler(monitor_);
+    GpuSampler sampler(monitor_, ops_.device() != Device::cpu);
     const Observation observation = timer.time_decode(&batch);
     facts.gpu = sampler.stop();
     add(*cell, &*cell->decode, round, observation, facts, begin);
