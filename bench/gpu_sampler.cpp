@@ -59,6 +59,7 @@ GpuStretch GpuSampler::stop() {
   join();
   GpuStretch stretch = summarize(readings_);
   const double seconds = std::chrono::duration<double>(Clock::now() - begin_).count();
+  if (seconds < kPowerSeconds) stretch.power_watts.reset();
   const std::optional<double> joules = on_ ? monitor_.joules() : std::nullopt;
   if (joules && joules_ && seconds >= kEnergySeconds) {
     stretch.power_watts = (*joules - *joules_) / seconds;

@@ -29,12 +29,13 @@ GpuStretch summarize(std::span<const GpuReading> readings);
 // Reads a GPU from a thread of its own while work goes on, every kInterval.
 //
 // Caveats. Samples count idle time in between as well. Power is taken from the driver's count of
-// energy for stretches of kEnergySeconds or more, and is the mean of the samples of shorter ones,
-// which the board itself brings up to date about 50 times a second.
+// energy for stretches of kEnergySeconds or more, and is the mean of the samples of shorter ones.
+// The board renews that reading ten to fifty times a second, so that stretches below kPowerSeconds
+// have none.
 class GpuSampler {
  public:
   static constexpr std::chrono::milliseconds kInterval{10};
-  static constexpr double kEnergySeconds = 1;
+  static constexpr double kEnergySeconds = 1, kPowerSeconds = 0.1;
 
   // Starts. The monitor must outlive it. Off: nothing is read, and nothing will be told.
   explicit GpuSampler(const GpuMonitor& monitor, bool on = true);

@@ -108,6 +108,15 @@ void settle(std::vector<Runner>* all, const Regime& regime, uint64_t seed) {
   for (Runner& runner : *all) runner.seconds.clear();
 }
 
+// Further rounds that count, until the regime has had its time.
+void finish_rounds(std::vector<Runner>* all, const Regime& regime, uint64_t seed,
+                   std::chrono::steady_clock::time_point begin) {
+  const std::chrono::duration<double> enough(regime.seconds);
+  while (std::chrono::steady_clock::now() - begin < enough) {
+    take_turns(all, seed, std::ssize(all->front().seconds));
+  }
+}
+
 // What a launch of each costs in energy when nothing else runs: at clocks of its own.
 void run_alone(Workbench& bench, std::vector<Runner>* all, const Regime& regime, uint64_t seed) {
   if (regime.alone_seconds <= 0) return;
@@ -120,7 +129,8 @@ void run_alone(Workbench& bench, std::vector<Runner>* all, const Regime& regime,
     for (const Clock::time_point begin = Clock::now(); Clock::now() - begin < enough;) {
       seconds.push_back(runner.turns->next());
     }
-    if (const auto watts = sampler.stop().power_watts) runner.joules = *watts * median(seconds);
+    const std::optional<double> watts = sampler.stop().power_watts;
+    if (watts && !runner.turns->swept()) runner.joules = *watts * median(seconds);
   }
 }
 
@@ -138,10 +148,12 @@ void time(Workbench& bench, const Subject& subject, bool cold, const Regime& reg
   run_alone(bench, &all, regime, seed);
   int64_t round = 0;
   GpuSampler sampler(bench.monitor);
+  const auto begin = std::chrono::steady_clock::now();
   for ([[maybe_unused]] auto _ : state) {
     take_turns(&all, seed, round++);
     state.SetIterationTime(all.front().seconds.back());
   }
+  finish_rounds(&all, regime, seed, begin);
   const std::vector<double>& own = all.front().seconds;
   report(bench, subject, median(own), sampler.stop(), state);
   const std::optional<double> joules = all.front().joules;

@@ -14,7 +14,8 @@ struct Regime {
   double settle_seconds = 0;  // of rounds before those that count
   double alone_seconds = 0;   // of a stretch of each contender by itself, for its energy; 0: none
   double rest = 0;            // the device idles after a turn, so many times as long
-  int rounds = 0;             // that count
+  int rounds = 0;             // that count, and more until
+  double seconds = 0;         // they have taken so long
 
   bool plain() const { return name.empty(); }
 };

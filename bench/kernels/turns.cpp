@@ -100,6 +100,7 @@ Turns::Turns(Workbench& bench, const std::function<Work(Tensors&)>& make, bool c
       (static_cast<int>(std::min(enough, 1.0 * kMostLaunches)) + copies - 1) / copies;
   const int launches = flush > 0 ? kFlushedLaunches : rounds * copies;
   const int repeats = regime.plain() ? 1 : static_cast<int>(std::ceil(enough / launches));
+  swept_ = flush > 0;
   batch_ = std::make_unique<Batch>(bench, std::move(rotation), launches, repeats, flush);
 }
 

@@ -21,6 +21,8 @@ class Turns {
 
   // Seconds a launch; then the device rests.
   double next();
+  // Whether caches are swept between launches: the device does more than launch them.
+  bool swept() const { return swept_; }
   // Until three times in a row agree within 1 %.
   void warm_up();
 
@@ -29,6 +31,7 @@ class Turns {
   Work add(Workbench& bench, const std::function<Work(Tensors&)>& make);
 
   double rest_;
+  bool swept_ = false;
   std::vector<std::unique_ptr<Tensors>> memory_;  // outlives the batch
   std::unique_ptr<Batch> batch_;
 };
