@@ -23,6 +23,17 @@ constexpr unsigned kTemperatureGpu = 0;
 struct NvmlMemory {
   unsigned long long total, free, used;
 };
+constexpr unsigned kPowerInstant = 186;  // NVML_FI_DEV_POWER_INSTANT, milliwatts
+struct NvmlField {
+  unsigned id, scope;
+  long long timestamp, latency;
+  unsigned type;
+  NvmlResult result;
+  union {
+    unsigned number;
+    unsigned long long wide;
+  };
+};
 struct NvmlProcess {
   unsigned pid;
   unsigned long long used_memory;
@@ -92,7 +103,21 @@ struct GpuMonitor::Library {
     if (!ask("nvmlDeviceGetClockInfo", domain, &value)) return std::nullopt;
     return value;
   }
+  std::optional<double> watts() const;
 };
+
+// What the board draws now; what nvmlDeviceGetPowerUsage gives is a mean over the last second, on
+// all but old ones.
+std::optional<double> GpuMonitor::Library::watts() const {
+  NvmlField field{};
+  field.id = kPowerInstant;
+  if (ask("nvmlDeviceGetFieldValues", 1, &field) && field.result == kSuccess && field.number > 0) {
+    return field.number / 1000.0;
+  }
+  const auto milliwatts = number("nvmlDeviceGetPowerUsage");
+  if (!milliwatts) return std::nullopt;
+  return *milliwatts / 1000;
+}
 
 GpuMonitor::GpuMonitor() : library_(std::make_unique<Library>()) {
   library_->handle = dlopen("libnvidia-ml.so.1", RTLD_NOW | RTLD_LOCAL);
@@ -145,9 +170,7 @@ GpuReading GpuMonitor::read() const {
   if (!absent_.empty()) return reading;
   reading.sm_mhz = library_->clock(kClockSm);
   reading.memory_mhz = library_->clock(kClockMemory);
-  if (const auto milliwatts = library_->number("nvmlDeviceGetPowerUsage")) {
-    reading.power_watts = *milliwatts / 1000;
-  }
+  reading.power_watts = library_->watts();
   unsigned celsius = 0;
   if (library_->ask("nvmlDeviceGetTemperature", kTemperatureGpu, &celsius)) {
     reading.celsius = celsius;
@@ -161,6 +184,14 @@ GpuReading GpuMonitor::read() const {
     }
   }
   return reading;
+}
+
+std::optional<double> GpuMonitor::joules() const {
+  unsigned long long millijoules = 0;
+  if (!absent_.empty() || !library_->ask("nvmlDeviceGetTotalEnergyConsumption", &millijoules)) {
+    return std::nullopt;
+  }
+  return static_cast<double>(millijoules) / 1000;
 }
 
 }  // namespace kvg

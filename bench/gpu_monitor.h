@@ -35,6 +35,9 @@ class GpuMonitor {
   const std::string& absent() const { return absent_; }
   GpuFacts facts() const;
   GpuReading read() const;
+  // What it has used since the driver was loaded; the driver brings it up to date every 20 to 100
+  // ms.
+  std::optional<double> joules() const;
 
  private:
   struct Library;

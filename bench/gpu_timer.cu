@@ -33,11 +33,11 @@ GpuTimer::~GpuTimer() {
   (void)cudaFreeHost(const_cast<int*>(released_));
 }
 
-double GpuTimer::seconds(const std::function<void()>& issue, bool hold) {
+double GpuTimer::seconds(const std::function<void()>& issue, Hold hold) {
   *released_ = 0;
-  if (hold) {
-    hold_kernel<<<1, 1, 0, stream_>>>(released_,
-                                      static_cast<unsigned long long>(kHoldSeconds * 1e9));
+  if (hold != Hold::none) {
+    const double longest = hold == Hold::brief ? kBriefSeconds : kHoldSeconds;
+    hold_kernel<<<1, 1, 0, stream_>>>(released_, static_cast<unsigned long long>(longest * 1e9));
     KVG_CHECK_CUDA(cudaGetLastError());
   }
   KVG_CHECK_CUDA(cudaEventRecord(begin_, stream_));

@@ -8,13 +8,21 @@
 #include "evals/ranges.h"
 #include "reports/report.h"
 
+#include <algorithm>
 #include <cstdio>
 
 #include <nlohmann/json.hpp>
 
+#ifdef KVG_WITH_CUDA
+#include "bench/peers/attention_ops.h"
+#endif
+
 namespace kvg::cli {
 
 namespace {
+
+// What the contender of --attention-peer is called in records.
+constexpr const char* kPeerMethod = "full (cuDNN attention)";
 
 struct Options {
   ModelOptions model;
@@ -23,6 +31,7 @@ struct Options {
   std::string contexts = "2k";
   std::string batches = "1";
   std::string prefill_batches;
+  std::string attention_peer;
   std::string stages = "prefill,decode";
   int64_t repeats = 5;
   int64_t chunk = 0;
@@ -115,9 +124,40 @@ int finish(const Options& options, const BenchOutcome& outcome) {
   return outcome.complete ? 0 : 1;
 }
 
+// A contender that runs the full cache with the peer's attention.
+LatencyContender attention_contender(const std::string& peer, Ops& ops, Ops& device_ops,
+                                     std::unique_ptr<Ops>* holder) {
+#ifdef KVG_WITH_CUDA
+  *holder = make_attention_peer(peer, ops, device_ops);
+#else
+  (void)peer, (void)ops, (void)device_ops;  // require_attention_peer() has refused
+#endif
+  return {kPeerMethod, "full", holder->get()};
+}
+
+// Before a model is opened: whether there is such a peer here.
+void require_attention_peer(const std::string& peer) {
+#ifdef KVG_WITH_CUDA
+  const std::string absent = attention_peer_absent(peer);
+#else
+  const std::string absent = "'" + peer + "' in a program without CUDA";
+#endif
+  if (absent.empty()) return;
+  throw Error("bench", "--attention-peer", absent,
+              "cudnn, a build with KVG_CUDNN_FRONTEND, and libcudnn.so.9 (bench/README.md)");
+}
+
 int run_latency_command(Options options, const std::vector<std::string>& command) {
   LatencyOptions latency;
   latency.request = parse_request(options, "latency");
+  if (!options.attention_peer.empty()) {
+    require_attention_peer(options.attention_peer);
+    const auto& stages = latency.request.stages;
+    if (std::find(stages.begin(), stages.end(), "prefill") == stages.end()) {
+      throw Error("bench", "--stages", options.stages, "prefill, which --attention-peer is about");
+    }
+    latency.request.methods.push_back(kPeerMethod);
+  }
   latency.prefill_batches = options.prefill_batches.empty()
                                 ? latency.request.batches
                                 : parse_positive(options.prefill_batches, "--prefill-batches");
@@ -130,6 +170,10 @@ int run_latency_command(Options options, const std::vector<std::string>& command
   const LoadedModel model = open(&options, &latency.request);
   std::unique_ptr<MemoryLimit> limit;
   Ops& ops = limited(model, latency.request.memory_limit, &limit);
+  std::unique_ptr<Ops> peer;
+  if (!options.attention_peer.empty()) {
+    latency.contender = attention_contender(options.attention_peer, ops, *model.ops, &peer);
+  }
   return finish(options, run_latency(model.weights, ops, latency));
 }
 
@@ -181,6 +225,8 @@ void add_bench(CLI::App& app, int& exit_code, const std::vector<std::string>& co
   option(latency_command, "--batches", latency->batches, "sequences at a time: 1,64");
   option(latency_command, "--prefill-batches", latency->prefill_batches,
          "those whose prefill is timed; default: all");
+  option(latency_command, "--attention-peer", latency->attention_peer,
+         "cudnn: also the full cache with cuDNN's attention, prefill only");
   option(latency_command, "--stages", latency->stages, "prefill, decode or both");
   option(latency_command, "--stride", latency->stride,
          "a traced decode step times every n-th layer")

@@ -327,6 +327,7 @@ TEST_F(Program, BenchSaysWhatIsWrongBeforeItMeasures) {
   expect_error(bench({"--layers", "99"}), {"layers", "99", "1 to 6"});
   expect_error(bench({"--ops", "cpu", "--out", "/proc/none"}), {"/proc/none"});
   expect_error(bench({"--ops", "cpu", "--nvtx"}), {"--nvtx", "cpu", "Nsight"});
+  expect_error(bench({"--attention-peer", "cudn"}), {"--attention-peer", "cudn", "cudnn, a build"});
   expect_error({"bench"}, {"subcommand"}, 2);
 }
 

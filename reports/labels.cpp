@@ -42,6 +42,7 @@ std::string printed_codec(std::string_view codec) {
 }
 
 Parts parts_of(const std::string& method) {
+  if (is_contender(method)) return {method, {}, ""};
   const std::vector<std::string> pieces = split(method, '+');
   Parts parts;
   parts.name = pieces[0].substr(0, pieces[0].find('('));
@@ -54,6 +55,8 @@ Parts parts_of(const std::string& method) {
 }
 
 }  // namespace
+
+bool is_contender(const std::string& method) { return method.find(' ') != std::string::npos; }
 
 std::vector<std::string> short_labels(std::span<const std::string> methods) {
   std::vector<Parts> parts;

@@ -68,6 +68,18 @@ void fill_phases(const Rows& rows, const LatencyRun& run, const StatisticsOption
   if (!parts.empty()) cell->closure = ledger_closure(parts, cell->total->seconds);
 }
 
+std::optional<double> mean_of(const Rows& rows, std::optional<double> LatencyRow::*value) {
+  double sum = 0;
+  int count = 0;
+  for (const LatencyRow* row : rows) {
+    if (!(row->*value)) continue;
+    sum += *(row->*value);
+    ++count;
+  }
+  if (count == 0) return std::nullopt;
+  return sum / count;
+}
+
 void fill_measured(const Rows& rows, const LatencyRun& run, const StatisticsOptions& options,
                    LatencyCell* cell) {
   cell->total = median_timing(values_of(rows, &LatencyRow::seconds), options);
@@ -79,12 +91,11 @@ void fill_measured(const Rows& rows, const LatencyRun& run, const StatisticsOpti
     if (row->memory_used) {
       cell->memory_used = std::max(cell->memory_used.value_or(0), *row->memory_used);
     }
-    if (row->sm_mhz) {
-      const Interval seen = cell->sm_mhz.value_or(Interval{*row->sm_mhz, *row->sm_mhz});
-      cell->sm_mhz = {std::min(seen.low, *row->sm_mhz), std::max(seen.high, *row->sm_mhz)};
-    }
   }
   cell->removed = median_timing(removed, options);
+  cell->sm_mhz = mean_of(rows, &LatencyRow::sm_mhz);
+  cell->power_watts = mean_of(rows, &LatencyRow::power_watts);
+  cell->held_back = mean_of(rows, &LatencyRow::held_back);
   const LatencyRow& first = *rows.front();
   cell->evicted_tokens = first.evicted_tokens;
   cell->steps = first.steps;
@@ -139,7 +150,7 @@ void add_break_even(LatencyDigest* digest) {
   for (const std::string& stage : digest->stages()) {
     for (const int64_t batch : digest->batches()) {
       for (size_t m = 0; m < digest->methods.size(); ++m) {
-        if (m == *digest->reference) continue;
+        if (m == *digest->reference || !digest->run->times(m, stage)) continue;
         std::vector<int64_t> contexts;
         std::vector<double> own, reference;
         for (const int64_t context : digest->contexts()) {
@@ -362,6 +373,7 @@ LatencyDigest make_latency_digest(const LatencyRun& run, const StatisticsOptions
     for (const int64_t batch : digest.batches()) {
       for (const int64_t context : digest.contexts()) {
         for (size_t m = 0; m < run.methods.size(); ++m) {
+          if (!run.times(m, stage)) continue;
           LatencyCell cell;
           cell.method = m;
           cell.stage = stage;

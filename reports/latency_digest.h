@@ -60,7 +60,9 @@ struct LatencyCell {
   CacheBytes cache_bytes;              // of one sequence
   int64_t provisioned_tokens = 0;      // that it has room for
   std::optional<int64_t> memory_used;  // largest of the repeats, whole batch
-  std::optional<Interval> sm_mhz;      // lowest and highest clock seen
+  // While it ran, means over the repeats that tell; share of the time with lower clocks than
+  // possible.
+  std::optional<double> sm_mhz, power_watts, held_back;
   int64_t bound_batch = 0;             // of capacity
   std::vector<BatchAttempt> attempts;  // of capacity, of the first repeat
 

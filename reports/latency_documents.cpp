@@ -75,6 +75,11 @@ std::string csv_cell(const LatencyDigest& digest, const LatencyCell& cell) {
   if (cell.memory_used) {
     out += csv.plain("device memory of the caches", "B", static_cast<double>(*cell.memory_used));
   }
+  if (cell.power_watts) {
+    if (cell.sm_mhz) out += csv.plain("SM clock", "MHz", *cell.sm_mhz);
+    out += csv.plain("power", "W", *cell.power_watts);
+  }
+  if (cell.held_back) out += csv.plain("clocks held back", "share", *cell.held_back);
   return out;
 }
 

@@ -4,6 +4,7 @@
 #include "base/names.h"
 #include "base/sha256.h"
 #include "reports/json_fields.h"
+#include "reports/labels.h"
 #include "reports/line_reader.h"
 
 #include <algorithm>
@@ -200,6 +201,9 @@ void read_measurement(const Fields& fields, LatencyRow* row) {
   row->provisioned_tokens = fields.integer("provisioned_tokens");
   row->memory_used = optional_integer(fields, "memory_used");
   row->sm_mhz = optional_number(fields, "sm_mhz");
+  row->power_watts = optional_number(fields, "power_watts");
+  row->held_back = optional_number(fields, "held_back");
+  if (fields.has("held_back_by")) row->held_back_by = fields.text("held_back_by");
   if (row->stage != "capacity") return;
   row->bound_batch = fields.integer("bound_batch");
   for (size_t i = 0; i < fields.array("attempts").size(); ++i) {
@@ -276,6 +280,10 @@ std::string LatencyRun::provenance_value(std::string_view name) const {
     if (key == name) return value;
   }
   return "unknown";
+}
+
+bool LatencyRun::times(size_t method, std::string_view stage) const {
+  return stage == "prefill" || !is_contender(methods[method]);
 }
 
 LatencyRun read_latency_run(const std::filesystem::path& directory) {

@@ -51,7 +51,9 @@ struct LatencyRow {
   CacheBytes cache_bytes;          // of one sequence
   int64_t provisioned_tokens = 0;  // that it has room for
   std::optional<int64_t> memory_used;
-  std::optional<double> sm_mhz;
+  // While it was measured: mean clock and power, share of the time with lower clocks than possible.
+  std::optional<double> sm_mhz, power_watts, held_back;
+  std::string held_back_by;
   int64_t bound_batch = 0;
   std::vector<BatchAttempt> attempts;
 
@@ -107,6 +109,8 @@ struct LatencyRun {
   std::vector<LatencyRow> rows;
   std::vector<std::string> notes;  // as in Run
 
+  // Whether the record is about this stage of methods[method]: contenders prefill and no more.
+  bool times(size_t method, std::string_view stage) const;
   bool sliced() const { return layers < full_layers; }
   std::string provenance_value(std::string_view name) const;
 };

@@ -74,6 +74,15 @@ Cell status_cell(const LatencyCell& cell) {
   return result;
 }
 
+Cell clock_cell(const LatencyCell& cell) {
+  if (!cell.sm_mhz || !cell.power_watts) return {kNone, ""};
+  Cell result{fixed(*cell.sm_mhz, 0) + " MHz", fixed(*cell.power_watts, 0) + " W"};
+  if (cell.held_back && *cell.held_back > 0) {
+    result.detail += fmt::format(", held back {} of the time", percent(*cell.held_back));
+  }
+  return result;
+}
+
 std::string rate_text(double tokens_per_second) {
   return tokens_per_second >= 100 ? thousands(std::llround(tokens_per_second))
                                   : fixed(tokens_per_second, 1);
@@ -116,6 +125,11 @@ Table latency_table(const LatencyDigest& digest, const std::string& stage) {
   table.columns.push_back({"Attention", true, "of the time"});
   table.columns.push_back({"Bank update", true, "of the time"});
   if (decode) table.columns.push_back({"Weights' floor", true, "of the time"});
+  // Records from before clocks and power were followed have no such column.
+  const bool followed =
+      std::any_of(digest.cells.begin(), digest.cells.end(),
+                  [&](const LatencyCell& cell) { return cell.stage == stage && cell.power_watts; });
+  if (followed) table.columns.push_back({"SM clock", true, "mean, power"});
   table.columns.push_back({"Ledger"});
   const LatencyCell* last = nullptr;
   for (const LatencyCell& cell : digest.cells) {
@@ -136,6 +150,7 @@ Table latency_table(const LatencyDigest& digest, const std::string& stage) {
       const auto floor = weight_share(digest, cell);
       row.push_back({floor ? percent(*floor) : kNone, ""});
     }
+    if (followed) row.push_back(clock_cell(cell));
     row.push_back(status_cell(cell));
     table.rows.push_back(std::move(row));
   }

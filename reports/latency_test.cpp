@@ -120,6 +120,8 @@ TEST_F(LatencyTest, ReadsWhatWasWritten) {
   EXPECT_EQ(first.stage, "prefill");
   EXPECT_EQ(first.phases.size(), 8u);
   EXPECT_GT(first.seconds, 0);
+  EXPECT_EQ(first.power_watts.value_or(0), 642.5);
+  EXPECT_EQ(first.held_back_by, "power cap");
   EXPECT_EQ(run.cells.size(), 4u * 3 * 2 * 2);
 }
 
@@ -151,6 +153,8 @@ TEST_F(LatencyTest, DigestAddsUp) {
   EXPECT_FALSE(digest.find("decode", 1, 2048, 0)->bank_seconds_per_evicted_token());
   EXPECT_NEAR(decode.tokens_per_second(), 1 / decode.total->seconds, 1e-9);
   EXPECT_EQ(digest.methods[0].style.css_class, "mf");
+  EXPECT_EQ(decode.sm_mhz.value_or(0), 1755);
+  EXPECT_EQ(decode.held_back.value_or(0), 0.25);
 }
 
 TEST_F(LatencyTest, LedgersThatDoNotCloseAreIncomplete) {
@@ -183,6 +187,8 @@ TEST_F(LatencyTest, WholePage) {
   const std::string csv = read_text(files_.csv);
   EXPECT_THAT(csv, HasSubstr(",decode,closes,attention,s,"));
   EXPECT_THAT(csv, HasSubstr(",too large,needed,B,"));
+  EXPECT_THAT(csv, HasSubstr(",power,W,642.5"));
+  EXPECT_THAT(html, HasSubstr("held back 25.0\u00A0% of the time"));
 }
 
 TEST_F(LatencyTest, CapacityPage) {

@@ -152,6 +152,9 @@ void add_bytes(const Cell& cell, json* row) {
   (*row)["provisioned_tokens"] = cell.context + 200;
   (*row)["memory_used"] = static_cast<int64_t>(2.02 * static_cast<double>(half * cell.batch));
   (*row)["sm_mhz"] = 1755;
+  (*row)["power_watts"] = 642.5;
+  (*row)["held_back"] = 0.25;
+  (*row)["held_back_by"] = "power cap";
 }
 
 double total_of(const json& phases) {

@@ -1,5 +1,9 @@
 #include "bench/kernels/attention_cases.h"
 
+#include "base/error.h"
+#include "bench/kernels/banks.h"
+#include "model/cache/landmark_settings.h"
+
 #include <algorithm>
 #include <bit>
 #include <cmath>
@@ -39,6 +43,21 @@ AttentionGroup bank(Tensors& t, const AttentionGeometry& g, const Codec& codec) 
   return group;
 }
 
+// Both banks of a snapshot, full.
+void add_snapshot(Tensors& t, std::vector<AttentionGroup>* groups) {
+  const LandmarkBank bank = make_full_bank(t, *bank_codecs().exact);
+  AttentionGroup exact;
+  exact.store = bank.exact;
+  exact.count = kBank;
+  exact.valid = bank.exact_valid;
+  groups->push_back(exact);
+  AttentionGroup summary;
+  summary.store = bank.summary;
+  summary.count = kBank;
+  summary.valid = bank.summary_valid;
+  groups->push_back(summary);
+}
+
 }  // namespace
 
 AttentionCase dense_causal(Tensors& t, const AttentionGeometry& g, const Codec& codec,
@@ -70,6 +89,32 @@ AttentionCase block_plan(Tensors& t, const AttentionGeometry& g, const Codec& co
     recent.count = begin + block.rows - recent.first_position;
     block.groups.push_back(recent);
     c.blocks.push_back(std::move(block));
+  }
+  return c;
+}
+
+AttentionCase landmark_plan_case(Tensors& t, const AttentionGeometry& g, const Codec& codec,
+                                 int64_t rows, int64_t block) {
+  KVG_CHECK(g.head_dim == 128 && g.kv_heads == kBenchKvHeads, "the geometry of the banks");
+  AttentionCase c = with_tensors(t, g, rows);
+  const SlotStore sequence = filled(t, g, codec, rows);
+  LandmarkSettings settings;
+  settings.block = block;
+  std::vector<AttentionGroup> banks;
+  int64_t snapshot_of = 0;  // tokens that the banks have taken in
+  for (const LandmarkBlock& plan : landmark_blocks(settings, 0, rows)) {
+    if (plan.visible > snapshot_of) {
+      banks.clear();
+      add_snapshot(t, &banks);
+      snapshot_of = plan.visible;
+    }
+    AttentionGroup recent;
+    recent.store = sequence;
+    recent.first_position = plan.visible;
+    recent.first_slot = plan.visible;
+    recent.count = plan.end - plan.visible;
+    c.blocks.push_back({plan.begin, plan.end - plan.begin, plan.begin, banks});
+    c.blocks.back().groups.push_back(recent);
   }
   return c;
 }

@@ -24,6 +24,13 @@ struct AttentionCase {
 AttentionCase dense_causal(Tensors& tensors, const AttentionGeometry& geometry, const Codec& codec,
                            int64_t rows);
 
+// What `landmark(window=256,exact=64,summary=64,block=B)` asks of the prefill of a prompt, as
+// model/cache/landmark_layer lays it out: every `block` tokens the window gives up as many, and
+// from then on queries read a snapshot of both banks of its own, 64 exact slots in bf16 and 64
+// summary slots in f32, keys by their slow dimensions only. head_dim 128 and 8 KV heads.
+AttentionCase landmark_plan_case(Tensors& tensors, const AttentionGeometry& geometry,
+                                 const Codec& codec, int64_t rows, int64_t block);
+
 // Blocks of 256 tokens that read a bank of 64 exact and 64 summary slots, the 256 tokens before
 // them, and themselves causally: what `landmark(window=256,exact=64,summary=64)` asks of prefill.
 AttentionCase block_plan(Tensors& tensors, const AttentionGeometry& geometry, const Codec& codec,

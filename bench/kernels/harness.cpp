@@ -1,10 +1,13 @@
 #include "bench/kernels/harness.h"
 
 #include "base/error.h"
+#include "bench/gpu_sampler.h"
+#include "bench/kernels/turns.h"
+#include "bench/latency/bench_common.h"
 #include "kernels/cuda/error.h"
-#include "kernels/decode.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 
 #include <benchmark/benchmark.h>
@@ -13,109 +16,7 @@ namespace kvg {
 
 namespace {
 
-constexpr int kSamples = 15;              // batches timed
-constexpr double kBatchSeconds = 400e-6;  // a batch takes at least about this long
-constexpr int kMostLaunches = 64;         // of a batch
-constexpr int kMostCopies = 48;           // of the tensors, to rotate through
-constexpr int kMostWarmUps = 40;
-
-double median(std::vector<double> values) {
-  const auto middle = values.begin() + std::ssize(values) / 2;
-  std::nth_element(values.begin(), middle, values.end());
-  return *middle;
-}
-
-// One batch of launches, ready to be enqueued.
-class Batch {
- public:
-  Batch(Workbench& bench, std::vector<Work> rotation, int launches, size_t flush_bytes)
-      : bench_(bench), rotation_(std::move(rotation)), launches_(launches) {
-    if (flush_bytes > 0) flush_ = bench.context.allocate(flush_bytes);
-    if (!recordable()) return;
-    recording_ = bench_.context.record([this] { enqueue(true); });
-    if (flush_) flushes_ = bench_.context.record([this] { enqueue(false); });
-  }
-
-  // Seconds a launch.
-  double seconds() {
-    double sum = bench_.timer.seconds([this] { run(); }, recordable());
-    if (flush_) sum -= bench_.timer.seconds([this] { flushes_->replay(); }, true);
-    return sum / launches_;
-  }
-
- private:
-  bool recordable() const { return rotation_.front().recordable; }
-  void run() {
-    if (recording_) {
-      recording_->replay();
-    } else {
-      enqueue(true);
-    }
-  }
-  void enqueue(bool work) {
-    for (int i = 0; i < launches_; ++i) {
-      if (flush_) {
-        KVG_CHECK_CUDA(
-            cudaMemsetAsync(flush_->data(), 0, flush_->bytes(), bench_.context.stream()));
-      }
-      if (work) rotation_[static_cast<size_t>(i) % rotation_.size()].issue();
-    }
-  }
-
-  Workbench& bench_;
-  std::vector<Work> rotation_;
-  int launches_;
-  std::unique_ptr<Buffer> flush_;
-  std::unique_ptr<Recording> recording_, flushes_;
-};
-
-// The tensors of one way to run, and the batch that uses them.
-class Rotation {
- public:
-  Rotation(Workbench& bench, const std::function<Work(Tensors&)>& make, bool cold) {
-    const auto l2 = static_cast<size_t>(bench.context.device().l2_bytes);
-    std::vector<Work> rotation = {add(bench, make)};
-    const size_t footprint = std::max<size_t>(memory_.front()->total(), 1);
-    size_t flush = 0;
-    if (cold) {
-      const size_t copies = 2 * l2 / footprint + 1;
-      // What is too small for that has its caches swept by a write before each launch; the time of
-      // the write alone is taken off.
-      if (copies > kMostCopies && rotation.front().recordable) flush = 2 * l2;
-      while (flush == 0 && rotation.size() < std::min<size_t>(copies, kMostCopies)) {
-        rotation.push_back(add(bench, make));
-      }
-    }
-    for (const Work& work : rotation) work.issue();  // whatever is made on first use
-    const double once = bench.timer.seconds(rotation.front().issue, false);
-    const auto enough = static_cast<int>(std::min(kBatchSeconds / once, 1.0 * kMostLaunches)) + 1;
-    const auto copies = static_cast<int>(rotation.size());
-    const int rounds = (enough + copies - 1) / copies;
-    batch_.emplace(bench, std::move(rotation), flush > 0 ? 16 : rounds * copies, flush);
-  }
-
-  double seconds() { return batch_->seconds(); }
-  // Until three times in a row agree within 1 %.
-  void warm_up() {
-    double last[2] = {0, 0};
-    for (int i = 0; i < kMostWarmUps; ++i) {
-      const double now = seconds();
-      const auto near = [now](double other) { return std::abs(other - now) <= 0.01 * now; };
-      if (near(last[0]) && near(last[1])) return;
-      last[0] = last[1];
-      last[1] = now;
-    }
-  }
-
- private:
-  Work add(Workbench& bench, const std::function<Work(Tensors&)>& make) {
-    memory_.push_back(make_device_tensors(bench.context, mix_seed({2, memory_.size()})));
-    return make(*memory_.back());
-  }
-
-  std::vector<std::unique_ptr<Tensors>> memory_;  // outlives the batch
-  std::optional<Batch> batch_;
-};
+constexpr int64_t kAloneRound = -1000000;  // a seed of an order that no round has
 
 // What the launches of one issue declare.
 void declared(Workbench& bench, const Subject& subject, int64_t* bytes, int64_t* flops) {
@@ -129,7 +30,8 @@ void declared(Workbench& bench, const Subject& subject, int64_t* bytes, int64_t*
   }
 }
 
-void report(Workbench& bench, const Subject& subject, double seconds, benchmark::State& state) {
+void report(Workbench& bench, const Subject& subject, double seconds, const GpuStretch& stretch,
+            benchmark::State& state) {
   int64_t bytes = 0, flops = 0;
   declared(bench, subject, &bytes, &flops);
   if (subject.bytes >= 0) bytes = subject.bytes;
@@ -140,52 +42,130 @@ void report(Workbench& bench, const Subject& subject, double seconds, benchmark:
   state.counters["GB/s"] = moved * 1e-9;
   state.counters["%roof"] =
       100 * std::max(moved / bench.copy_bytes_per_second, worked / bench.linear_flops_per_second);
-  if (const GpuReading reading = bench.monitor.read(); reading.sm_mhz) {
-    state.counters["sm_MHz"] = *reading.sm_mhz;
-  }
+  if (stretch.sm_mhz) state.counters["sm_MHz"] = *stretch.sm_mhz;
+  if (stretch.power_watts) state.counters["W"] = *stretch.power_watts;
+  if (stretch.held_back) state.counters["%held_back"] = 100 * *stretch.held_back;
 }
 
 // Why a contender is not timed, "" when it is.
-std::string refused(const Contender& contender) {
-  if (!contender.verify) return "";
-  try {
-    return contender.verify();
-  } catch (const std::exception& error) {
-    return error.what();
+const std::string& refused(const Contender& contender) {
+  if (!contender.verdict) {
+    try {
+      contender.verdict = contender.verify ? contender.verify() : "";
+    } catch (const std::exception& error) {
+      contender.verdict = error.what();
+    }
+  }
+  return *contender.verdict;
+}
+
+// One side of a comparison.
+struct Runner {
+  const Contender* contender = nullptr;  // null: our own
+  std::unique_ptr<Turns> turns;
+  std::vector<double> seconds{};   // of its launches, turn by turn
+  std::optional<double> joules{};  // of a launch, in a stretch by itself
+};
+
+// Ours first; then those contenders that are here. What the others are goes into `label`.
+std::vector<Runner> runners(Workbench& bench, const Subject& subject, bool cold,
+                            const Regime& regime, std::string* label) {
+  std::vector<Runner> all;
+  all.push_back({nullptr, std::make_unique<Turns>(bench, subject.make, cold, regime)});
+  for (const Contender& contender : subject.contenders) {
+    // A regime is made of whoever takes turns: one peer, and no more.
+    if (!regime.plain() && contender.counter != "vs_peer") continue;
+    const std::string& absent = refused(contender);
+    *label += (label->empty() ? "" : "; ") + contender.counter + ": " + contender.name;
+    if (!absent.empty()) {
+      *label += " absent (" + absent + ")";
+      continue;
+    }
+    all.push_back({&contender, std::make_unique<Turns>(bench, contender.make, cold, regime)});
+  }
+  return all;
+}
+
+// Every runner once, in an order of this round, so that clocks drift for all alike.
+void take_turns(std::vector<Runner>* all, uint64_t seed, int64_t round) {
+  for (const size_t i : shuffled(all->size(), seed, round)) {
+    Runner& runner = (*all)[i];
+    runner.seconds.push_back(runner.turns->next());
   }
 }
 
-void time(Workbench& bench, const Subject& subject, bool cold, benchmark::State& state) {
+void settle(std::vector<Runner>* all, const Regime& regime, uint64_t seed) {
+  if (regime.plain()) {
+    for (Runner& runner : *all) runner.turns->warm_up();
+    return;
+  }
+  using Clock = std::chrono::steady_clock;
+  const Clock::time_point begin = Clock::now();
+  const std::chrono::duration<double> enough(regime.settle_seconds);
+  for (int64_t round = -1; round >= -2 || Clock::now() - begin < enough; --round) {
+    take_turns(all, seed, round);
+  }
+  for (Runner& runner : *all) runner.seconds.clear();
+}
+
+// Further rounds that count, until the regime has had its time.
+void finish_rounds(std::vector<Runner>* all, const Regime& regime, uint64_t seed,
+                   std::chrono::steady_clock::time_point begin) {
+  const std::chrono::duration<double> enough(regime.seconds);
+  while (std::chrono::steady_clock::now() - begin < enough) {
+    take_turns(all, seed, std::ssize(all->front().seconds));
+  }
+}
+
+// What a launch of each costs in energy when nothing else runs: at clocks of its own.
+void run_alone(Workbench& bench, std::vector<Runner>* all, const Regime& regime, uint64_t seed) {
+  if (regime.alone_seconds <= 0) return;
+  using Clock = std::chrono::steady_clock;
+  const std::chrono::duration<double> enough(regime.alone_seconds);
+  for (const size_t i : shuffled(all->size(), seed, kAloneRound)) {
+    Runner& runner = (*all)[i];
+    std::vector<double> seconds;
+    GpuSampler sampler(bench.monitor);
+    for (const Clock::time_point begin = Clock::now(); Clock::now() - begin < enough;) {
+      seconds.push_back(runner.turns->next());
+    }
+    const std::optional<double> watts = sampler.stop().power_watts;
+    if (watts && !runner.turns->swept()) runner.joules = *watts * median(seconds);
+  }
+}
+
+void time(Workbench& bench, const Subject& subject, bool cold, const Regime& regime,
+          benchmark::State& state) {
   if (!subject.verdict) subject.verdict = subject.verify();
   if (!subject.verdict->empty()) {
     state.SkipWithError(subject.verdict->c_str());
     return;
   }
-  Rotation ours(bench, subject.make, cold);
-  ours.warm_up();
-  std::vector<std::unique_ptr<Rotation>> theirs;
   std::string label;
-  for (const Contender& contender : subject.contenders) {
-    const std::string absent = refused(contender);
-    label += (label.empty() ? "" : "; ") + contender.counter + ": " + contender.name;
-    if (!absent.empty()) label += " absent (" + absent + ")";
-    theirs.push_back(absent.empty() ? std::make_unique<Rotation>(bench, contender.make, cold)
-                                    : nullptr);
-    if (theirs.back()) theirs.back()->warm_up();
+  std::vector<Runner> all = runners(bench, subject, cold, regime, &label);
+  const uint64_t seed = mix_seed({bench.seed, name_seed(subject.name)});
+  settle(&all, regime, seed);
+  run_alone(bench, &all, regime, seed);
+  int64_t round = 0;
+  GpuSampler sampler(bench.monitor);
+  const auto begin = std::chrono::steady_clock::now();
+  for ([[maybe_unused]] auto _ : state) {
+    take_turns(&all, seed, round++);
+    state.SetIterationTime(all.front().seconds.back());
   }
-  std::vector<double> own;
-  std::vector<std::vector<double>> others(theirs.size());
-  for ([[maybe_unused]] auto _ : state) {  // alternating, so that clocks drift for all alike
-    own.push_back(ours.seconds());
-    state.SetIterationTime(own.back());
-    for (size_t i = 0; i < theirs.size(); ++i) {
-      if (theirs[i]) others[i].push_back(theirs[i]->seconds());
-    }
-  }
-  const double seconds = median(own);
-  report(bench, subject, seconds, state);
-  for (size_t i = 0; i < theirs.size(); ++i) {
-    if (theirs[i]) state.counters[subject.contenders[i].counter] = median(others[i]) / seconds;
+  finish_rounds(&all, regime, seed, begin);
+  const std::vector<double>& own = all.front().seconds;
+  report(bench, subject, median(own), sampler.stop(), state);
+  const std::optional<double> joules = all.front().joules;
+  if (joules) state.counters["mJ"] = 1000 * *joules;
+  for (size_t i = 1; i < all.size(); ++i) {
+    const std::string& counter = all[i].contender->counter;
+    std::vector<double> ratios;
+    for (size_t r = 0; r < own.size(); ++r) ratios.push_back(all[i].seconds[r] / own[r]);
+    state.counters[counter] = median(all[i].seconds) / median(own);
+    state.counters[counter + "_p10"] = quantile(ratios, 0.1);
+    state.counters[counter + "_p90"] = quantile(ratios, 0.9);
+    if (joules && all[i].joules) state.counters[counter + "_energy"] = *all[i].joules / *joules;
   }
   state.SetLabel(label);
 }
@@ -211,7 +191,7 @@ void measure_ceilings(Workbench& bench) {
                                       [&] {
                                         for (int i = 0; i < 4; ++i) issue();
                                       },
-                                      false) /
+                                      Hold::none) /
                                       4);
     }
     return seconds;
@@ -225,20 +205,23 @@ void measure_ceilings(Workbench& bench) {
       2.0 * kSide * kSide * kSide / best([&] { bench.linear.run(product); });
 }
 
-void register_benchmarks(Workbench& bench) {
-  for (const Subject& subject : bench.subjects) {
-    for (const bool cold : {true, false}) {
-      benchmark::RegisterBenchmark((subject.name + (cold ? "/cold" : "/warm")).c_str(),
-                                   [&bench, &subject, cold](benchmark::State& state) {
-                                     try {
-                                       time(bench, subject, cold, state);
-                                     } catch (const std::exception& error) {
-                                       state.SkipWithError(error.what());
-                                     }
-                                   })
-          ->UseManualTime()
-          ->Iterations(kSamples)
-          ->Unit(benchmark::kMicrosecond);
+void register_benchmarks(Workbench& bench, const std::vector<Regime>& regimes) {
+  for (const Regime& regime : regimes) {
+    const std::string suffix = regime.plain() ? "" : "/" + std::string(regime.name);
+    for (const Subject& subject : bench.subjects) {
+      for (const bool cold : {true, false}) {
+        benchmark::RegisterBenchmark((subject.name + (cold ? "/cold" : "/warm") + suffix).c_str(),
+                                     [&bench, &subject, cold, regime](benchmark::State& state) {
+                                       try {
+                                         time(bench, subject, cold, regime, state);
+                                       } catch (const std::exception& error) {
+                                         state.SkipWithError(error.what());
+                                       }
+                                     })
+            ->UseManualTime()
+            ->Iterations(regime.rounds)
+            ->Unit(benchmark::kMicrosecond);
+      }
     }
   }
 }

@@ -2,6 +2,7 @@
 
 #include "bench/gpu_monitor.h"
 #include "bench/gpu_timer.h"
+#include "bench/kernels/regime.h"
 #include "bench/kernels/tensors.h"
 #include "kernels/cuda/context.h"
 #include "kernels/cuda/gemm/linear.h"
@@ -33,6 +34,7 @@ struct Contender {
   // "" when it may be timed, otherwise why not: it is not here, or its results differ. Empty: its
   // parts are subjects themselves.
   std::function<std::string()> verify;
+  mutable std::optional<std::string> verdict{};  // of verify(), which runs once
 };
 
 struct Subject {
@@ -54,14 +56,16 @@ struct Workbench {
   std::unique_ptr<Ops> reference;
   GpuTimer timer;
   GpuMonitor monitor;
+  uint64_t seed = 0;                 // of the order in which contenders take turns
   double copy_bytes_per_second = 0;  // ceilings, measured at the start
   double linear_flops_per_second = 0;
   std::vector<Subject> subjects;
 };
 
 void measure_ceilings(Workbench& bench);
-// Each subject as NAME/cold and NAME/warm.
-void register_benchmarks(Workbench& bench);
+// Each subject as NAME/cold and NAME/warm; in a regime as NAME/cold/REGIME, all of one regime
+// before those of the next.
+void register_benchmarks(Workbench& bench, const std::vector<Regime>& regimes);
 
 // |a - b| / |b|, NaN when any value is.
 double relative_error(const std::vector<double>& a, const std::vector<double>& b);

@@ -1,11 +1,14 @@
 #include "base/build_info.h"
 #include "bench/kernels/harness.h"
+#include "bench/kernels/regime.h"
 #include "bench/peers/peer.h"
+#include "evals/ranges.h"
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/error.h"
 
 #include <cstdio>
 #include <string>
+#include <vector>
 
 #include <benchmark/benchmark.h>
 
@@ -40,12 +43,32 @@ void describe(const Workbench& bench) {
   benchmark::AddCustomContext("ceiling_copy_GB/s", number(bench.copy_bytes_per_second * 1e-9));
   benchmark::AddCustomContext("ceiling_gemm_TFLOP/s",
                               number(bench.linear_flops_per_second * 1e-12));
+  benchmark::AddCustomContext("seed", std::to_string(bench.seed));
   benchmark::AddCustomContext("commit", build.commit + (build.dirty ? " (modified)" : ""));
   benchmark::AddCustomContext("compiler", build.compiler);
   benchmark::AddCustomContext("flags", build.flags);
 }
 
+// Takes `NAME=VALUE` out of the arguments; "" where there is none.
+std::string take(const std::string& name, int* argc, char** argv) {
+  std::string value;
+  int kept = 1;
+  for (int i = 1; i < *argc; ++i) {
+    const std::string argument = argv[i];
+    if (argument.starts_with(name + "=")) {
+      value = argument.substr(name.size() + 1);
+    } else {
+      argv[kept++] = argv[i];
+    }
+  }
+  *argc = kept;
+  return value;
+}
+
 int run(int argc, char** argv) {
+  const std::string regime_names = take("--regime", &argc, argv);
+  const std::vector<Regime> regimes = parse_regimes(regime_names);
+  const std::string seed = take("--seed", &argc, argv);
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
   if (cuda::devices().empty()) {
@@ -54,6 +77,7 @@ int run(int argc, char** argv) {
     return 1;
   }
   Workbench bench;
+  if (!seed.empty()) bench.seed = static_cast<uint64_t>(parse_count(seed, "--seed", ""));
   add_pointwise(bench);
   add_linear(bench);
   add_codecs(bench);
@@ -63,7 +87,8 @@ int run(int argc, char** argv) {
   add_logits(bench);
   measure_ceilings(bench);
   describe(bench);
-  register_benchmarks(bench);
+  benchmark::AddCustomContext("regimes", regime_names.empty() ? "none" : regime_names);
+  register_benchmarks(bench, regimes);
   benchmark::RunSpecifiedBenchmarks();
   return 0;
 }

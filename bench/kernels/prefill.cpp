@@ -157,46 +157,73 @@ void add_contenders(Workbench& bench, Subject& subject, const AttentionGeometry&
                                 {}});
 }
 
+const Codec& bf16(int head_dim) {
+  static const std::unique_ptr<Codec> kBf16[2] = {Codec::make({}, 64), Codec::make({}, 128)};
+  return *kBf16[head_dim / 128];
+}
+
+std::string suffix(const AttentionGeometry& g) {
+  return "/hd:" + std::to_string(g.head_dim) + "/streams:" + std::to_string(g.streams);
+}
+
+void add_dense(Workbench& bench, const AttentionGeometry& g) {
+  const auto operation = attention(bench);
+  const Codec& codec = bf16(g.head_dim);
+  const AttentionGeometry small{4, 2, g.head_dim, g.streams};
+  for (const int64_t rows : {2048, 4096, 8192, 16384, 32768}) {
+    const MakeCase make = [g, &codec, rows](Tensors& t) { return dense_causal(t, g, codec, rows); };
+    Subject& subject = add<AttentionCase>(
+        bench, "prefill_dense" + suffix(g) + "/N:" + std::to_string(rows), operation,
+        [small, &codec](Tensors& t) { return dense_causal(t, small, codec, 193); }, make);
+    add_contenders(bench, subject, g, codec, rows, make);
+  }
+}
+
+void add_blocks(Workbench& bench, const AttentionGeometry& g) {
+  const auto operation = attention(bench);
+  const Codec& codec = bf16(g.head_dim);
+  const AttentionGeometry small{4, 2, g.head_dim, g.streams}, narrow{16, 8, g.head_dim, g.streams};
+  for (const int64_t rows : {2048, 8192, 32768}) {
+    add<AttentionCase>(
+        bench, "prefill_blocks" + suffix(g) + "/N:" + std::to_string(rows), operation,
+        [small, &codec](Tensors& t) { return block_plan(t, small, codec, 600); },
+        [g, &codec, rows](Tensors& t) { return block_plan(t, g, codec, rows); });
+  }
+  // As the retention has it: its own block of 16, and 64.
+  for (const int64_t block : {16, 64}) {
+    for (const int64_t rows : {8192, 32768}) {
+      add<AttentionCase>(
+          bench,
+          "prefill_blocks" + suffix(g) + "/block:" + std::to_string(block) +
+              "/N:" + std::to_string(rows),
+          operation,
+          [narrow, &codec, block](Tensors& t) {
+            return landmark_plan_case(t, narrow, codec, 410, block);
+          },
+          [g, &codec, rows, block](Tensors& t) {
+            return landmark_plan_case(t, g, codec, rows, block);
+          });
+    }
+  }
+}
+
 }  // namespace
 
 void add_prefill(Workbench& bench) {
-  const auto operation = attention(bench);
-  const AttentionGeometry small_heads{4, 2, 128, 2};
-  static const std::unique_ptr<Codec> kBf16[2] = {Codec::make({}, 64), Codec::make({}, 128)};
   for (const int head_dim : {128, 64}) {
-    const Codec& codec = *kBf16[head_dim / 128];
     for (const int streams : {2, 1}) {
-      const std::string suffix =
-          "/hd:" + std::to_string(head_dim) + "/streams:" + std::to_string(streams);
-      for (const int64_t rows : {2048, 8192, 32768}) {
-        if (head_dim == 64 && rows != 8192) continue;
-        AttentionGeometry g{32, 8, head_dim, streams}, small{4, 2, head_dim, streams};
-        const MakeCase make = [g, &codec, rows](Tensors& t) {
-          return dense_causal(t, g, codec, rows);
-        };
-        Subject& subject = add<AttentionCase>(
-            bench, "prefill_dense" + suffix + "/N:" + std::to_string(rows), operation,
-            [small, &codec](Tensors& t) { return dense_causal(t, small, codec, 193); }, make);
-        add_contenders(bench, subject, g, codec, rows, make);
-      }
-      if (head_dim == 64) continue;
-      for (const int64_t rows : {2048, 8192, 32768}) {
-        const AttentionGeometry g{32, 8, 128, streams}, small{4, 2, 128, streams};
-        const MakeCase make = [g, &codec, rows](Tensors& t) {
-          return block_plan(t, g, codec, rows);
-        };
-        add<AttentionCase>(
-            bench, "prefill_blocks" + suffix + "/N:" + std::to_string(rows), operation,
-            [small, &codec](Tensors& t) { return block_plan(t, small, codec, 600); }, make);
-      }
+      const AttentionGeometry g{32, 8, head_dim, streams};
+      add_dense(bench, g);
+      if (head_dim == 128) add_blocks(bench, g);
     }
   }
+  const AttentionGeometry small{4, 2, 128, 2};
   for (const NamedCodec& codec : bench_codecs()) {
     if (codec.name == "bf16") continue;
     const Codec& used = *codec.codec;
     add<AttentionCase>(
-        bench, "prefill_blocks/" + codec.name + "/hd:128/streams:2/N:8192", operation,
-        [small_heads, &used](Tensors& t) { return block_plan(t, small_heads, used, 600); },
+        bench, "prefill_blocks/" + codec.name + "/hd:128/streams:2/N:8192", attention(bench),
+        [small, &used](Tensors& t) { return block_plan(t, small, used, 600); },
         [&used](Tensors& t) { return block_plan(t, {}, used, 8192); });
   }
 }

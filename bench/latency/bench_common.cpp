@@ -32,4 +32,13 @@ double median(std::vector<double> values) {
   return values.size() % 2 == 1 ? values[half] : 0.5 * (values[half - 1] + values[half]);
 }
 
+double quantile(std::vector<double> values, double q) {
+  KVG_CHECK(!values.empty() && q >= 0 && q <= 1, "a quantile needs values, and 0 <= q <= 1");
+  std::sort(values.begin(), values.end());
+  const double place = q * static_cast<double>(values.size() - 1);
+  const auto low = static_cast<size_t>(place);
+  const size_t high = std::min(low + 1, values.size() - 1);
+  return values[low] + (place - static_cast<double>(low)) * (values[high] - values[low]);
+}
+
 }  // namespace kvg

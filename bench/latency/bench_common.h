@@ -18,6 +18,8 @@ uint64_t working_bytes(const Weights& weights, const Ops& ops, int64_t rows);
 std::vector<size_t> shuffled(size_t count, uint64_t seed, int64_t round);
 
 double median(std::vector<double> values);
+// Between the two values nearest to place q of [0, 1] in sorted order.
+double quantile(std::vector<double> values, double q);
 
 // A run that was asked to stop; unlike an evaluation it is not resumed.
 class BenchInterrupted : public Interrupted {

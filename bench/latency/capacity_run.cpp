@@ -24,6 +24,7 @@ struct Search {
   int64_t fits = 0;    // largest that ran
   int64_t fails = 0;   // smallest that did not; 0: none
   double seconds = 0;  // of a step at `fits`
+  GpuStretch gpu;      // during those steps
   std::optional<int64_t> memory_used;
   std::string error;  // of the last failure
   std::vector<std::pair<int64_t, bool>> attempts;
@@ -108,7 +109,7 @@ class CapacityRun {
       cell->batch = search.fits;
       facts.attempts = search.attempts;
       facts.memory_used = search.memory_used;
-      facts.sm_mhz = monitor_.read().sm_mhz;
+      facts.gpu = search.gpu;
       Observation observation;
       observation.seconds = search.seconds;
       observation.steps = timing_.steps;
@@ -144,7 +145,9 @@ class CapacityRun {
       const uint64_t free_now = ops_.available_memory();
       const auto decode =
           timer.decode_batch(&prefilled, timer.longest(context) - context, DecodeOptions{});
+      GpuSampler sampler(monitor_, ops_.device() != Device::cpu);
       const double seconds = timer.time_steps(decode.get(), timing_.steps);
+      search->gpu = sampler.stop();
       search->fits = batch;
       search->seconds = seconds;
       if (ops_.device() != Device::cpu && free_now < free_before) {

@@ -43,6 +43,7 @@ PhaseLedger median_ledger(const std::vector<PhaseLedger>& ledgers) {
 CellTimer::CellTimer(const Weights& weights, Ops& ops, const Method& method, TimingOptions options)
     : weights_(weights),
       ops_(ops),
+      method_(method),
       options_(options),
       policy_(make_policy(method)),
       geometry_(cache_geometry(weights.config)),
@@ -179,6 +180,20 @@ double CellTimer::warm_up(int64_t batch, int64_t context) const {
   Forward forward(weights_, *policy_, ops_, std::min(options_.chunk, sequences * tokens));
   std::vector<SequenceState> states = start(sequences, tokens);
   return timed(ops_, [&] { prefill(forward, states, texts); });
+}
+
+void CellTimer::rehearse(int64_t batch, int64_t context) const {
+  Weights first;
+  first.config = weights_.config;
+  first.config.layers = 1;
+  first.embedding = weights_.embedding;
+  first.final_norm = weights_.final_norm;
+  first.head = weights_.head;
+  first.layers = {weights_.layers.front()};
+  const CellTimer timer(first, ops_, method_, options_);
+  Forward forward(first, *timer.policy_, ops_, std::min(options_.chunk, batch * context));
+  std::vector<SequenceState> states = timer.start(batch, context);
+  timer.prefill(forward, states, prompts(batch, context));
 }
 
 Observation CellTimer::time_prefill(int64_t batch, int64_t context, bool traced_first,

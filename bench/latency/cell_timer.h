@@ -64,6 +64,9 @@ class CellTimer {
   // One call of prefill, about as large as the cell's own: modules are loaded, clocks rise. Returns
   // its seconds.
   double warm_up(int64_t batch, int64_t context) const;
+  // All calls of the cell's prefill, through the first layer only: every shape that the operations
+  // prepare for on first use has been seen.
+  void rehearse(int64_t batch, int64_t context) const;
   // Times prefill of `batch` prompts packed into calls of at most `chunk` rows, until each has its
   // first token: without the bank update, then traced and without timing inside, one right after
   // the other. `traced_first` says which. Short passes are repeated, medians taken. `keep`, when
@@ -103,6 +106,7 @@ class CellTimer {
 
   const Weights& weights_;
   Ops& ops_;
+  Method method_;
   TimingOptions options_;
   std::unique_ptr<Policy> policy_;
   CacheGeometry geometry_;

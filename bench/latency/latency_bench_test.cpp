@@ -1,7 +1,9 @@
 #include "base/error.h"
 #include "bench/gpu_monitor.h"
+#include "bench/gpu_sampler.h"
 #include "bench/latency/bench_common.h"
 #include "bench/latency/cell_timer.h"
+#include "bench/latency/forwarding_ops.h"
 #include "bench/latency/latency_run.h"
 #include "bench/latency/memory_limit.h"
 #include "bench/latency/schedule.h"
@@ -109,6 +111,35 @@ TEST(CommonTest, Median) {
   EXPECT_EQ(median({4, 1, 2, 3}), 2.5);
 }
 
+TEST(CommonTest, QuantilesLieBetweenNeighbours) {
+  EXPECT_EQ(quantile({3, 1, 2}, 0), 1);
+  EXPECT_EQ(quantile({3, 1, 2}, 1), 3);
+  EXPECT_DOUBLE_EQ(quantile({4, 1, 3, 2}, 0.1), 1.3);
+  EXPECT_EQ(quantile({7}, 0.9), 7);
+}
+
+TEST(GpuSamplerTest, MeansAreOverTheReadingsThatTell) {
+  const std::vector<GpuReading> readings = {
+      {1980, {}, 600, {}, ""},
+      {1500, {}, {}, {}, "power cap"},
+      {1620, {}, 700, {}, "power cap"},
+      {1500, {}, 680, {}, "thermal slowdown (hardware), power cap"}};
+  const GpuStretch stretch = summarize(readings);
+  EXPECT_EQ(stretch.sm_mhz.value_or(0), 1650);
+  EXPECT_EQ(stretch.power_watts.value_or(0), 660);
+  EXPECT_EQ(stretch.held_back.value_or(0), 0.75);
+  EXPECT_EQ(stretch.held_back_by, "power cap, thermal slowdown (hardware)");
+  const GpuStretch nothing = summarize({});
+  EXPECT_FALSE(nothing.sm_mhz || nothing.power_watts || nothing.held_back);
+}
+
+TEST(GpuSamplerTest, FollowsWhatIsThere) {
+  const GpuMonitor monitor;
+  GpuSampler sampler(monitor);
+  EXPECT_EQ(sampler.stop().sm_mhz.has_value(), monitor.read().sm_mhz.has_value());
+  EXPECT_FALSE(GpuSampler(monitor, false).stop().sm_mhz);
+}
+
 TEST_F(BenchTest, MemoryLimitCountsWhatIsAlive) {
   MemoryLimit limit(*ops_, 1000);
   auto first = limit.allocate(600);
@@ -194,6 +225,47 @@ TEST_F(BenchTest, ALatencyRunLeavesARecordThatTheReportReads) {
   }
   EXPECT_THAT(reports::error_of([&] { run_latency(*weights_, *ops_, latency("run")); }),
               HasSubstr("an empty or new folder"));
+}
+
+// Counts the calls of attention, otherwise the set it stands on.
+class CountingOps : public ForwardingOps {
+ public:
+  using ForwardingOps::ForwardingOps;
+  void attention(const AttentionParams& params) override {
+    ++calls;
+    ForwardingOps::attention(params);
+  }
+  int calls = 0;
+};
+
+TEST_F(BenchTest, AContenderHasCellsOfItsOwn) {
+  CountingOps peer(*ops_);
+  LatencyOptions options = latency("contender");
+  options.request.methods = {"full", "full (peer)"};
+  options.request.batches = options.prefill_batches = {1};
+  options.contender = {"full (peer)", "full", &peer};
+  const BenchOutcome outcome = run_latency(*weights_, *ops_, options);
+  EXPECT_GT(peer.calls, 0);
+  const reports::LatencyRun run = reports::read_latency_run(outcome.folder);
+  EXPECT_EQ(std::ssize(run.rows), run.planned_items);
+  EXPECT_EQ(run.planned_items, (2 + 1) * 2 * 2) << "the contender does not decode";
+  EXPECT_EQ(std::count_if(run.rows.begin(), run.rows.end(),
+                          [](const reports::LatencyRow& row) {
+                            return row.method == "full (peer)" && row.stage == "prefill";
+                          }),
+            4);
+  const reports::LatencyDigest digest = make_latency_digest(run, {});
+  EXPECT_EQ(digest.methods[1].label, "full (peer)");
+  EXPECT_EQ(digest.cells.size(), 6u) << "nothing is missing";
+  EXPECT_EQ(digest.reference.value_or(9), 0u);
+}
+
+// Every shape of a chunked prefill is met, by one layer of the two.
+TEST_F(BenchTest, RehearsalsVisitAllCallsOfOneLayer) {
+  CountingOps counting(*ops_);
+  const CellTimer timer(*weights_, counting, Method::parse("full"), request("latency").timing);
+  timer.rehearse(1, 80);
+  EXPECT_EQ(counting.calls, 3) << "calls of 32, 32 and 16 rows";
 }
 
 TEST_F(BenchTest, CellsThatDoNotFitAreLinesWithTheirBytes) {

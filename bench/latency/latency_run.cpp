@@ -31,9 +31,11 @@ struct Stage {
 };
 
 struct Cell {
+  std::string name;  // as in the request
   Method method;
+  Ops* ops = nullptr;
   int64_t context = 0, batch = 0;
-  std::optional<Stage> prefill, decode;
+  std::optional<Stage> prefill{}, decode{};
   bool visited = false;
 };
 
@@ -77,7 +79,7 @@ class LatencyRun {
           finish("interrupted");
           throw BenchInterrupted();
         }
-        progress.label(cell.method.canonical() + " " + std::to_string(cell.context) + "x" +
+        progress.label(cell.name + " " + std::to_string(cell.context) + "x" +
                        std::to_string(cell.batch));
         visit(&cell, round);
         progress.advance(1);
@@ -102,18 +104,27 @@ class LatencyRun {
       record_.planned += options_.request.repeats;
       return Stage{name, schedule_.size() - 1};
     };
-    for (const std::string& method : request.methods) {
+    for (const std::string& name : request.methods) {
+      const bool ours = !is_contender(name);
       for (const int64_t context : request.contexts) {
         for (const int64_t batch : request.batches) {
-          Cell cell{Method::parse(method), context, batch, {}, {}};
+          Cell cell{name, Method::parse(ours ? name : options_.contender->method),
+                    ours ? &ops_ : options_.contender->ops, context, batch};
           if (has(request.stages, "prefill") && has(options_.prefill_batches, batch)) {
             cell.prefill = stage("prefill");
           }
-          if (has(request.stages, "decode")) cell.decode = stage("decode");
+          if (ours && has(request.stages, "decode")) cell.decode = stage("decode");
           if (cell.prefill || cell.decode) cells_.push_back(std::move(cell));
         }
       }
     }
+  }
+
+  bool is_contender(const std::string& name) const {
+    return options_.contender && options_.contender->name == name;
+  }
+  CellTimer timer_of(const Cell& cell) const {
+    return {weights_, *cell.ops, cell.method, options_.request.timing};
   }
 
   // What the stages will take, from one call of prefill of each method: for the time limit.
@@ -122,14 +133,17 @@ class LatencyRun {
     if (request.time_limit <= 0) return;
     const int64_t longest = *std::max_element(request.contexts.begin(), request.contexts.end());
     for (const std::string& name : request.methods) {
+      const auto first = std::find_if(cells_.begin(), cells_.end(),
+                                      [&](const Cell& cell) { return cell.name == name; });
+      if (first == cells_.end()) continue;
       try {
-        const CellTimer timer(weights_, ops_, Method::parse(name), request.timing);
+        const CellTimer timer = timer_of(*first);
         timer.warm_up(1, longest);
         const auto tokens = static_cast<double>(std::min(longest, request.timing.chunk));
         const double rate = timer.warm_up(1, longest) / tokens;
         const double passes = timer.plan().bank == DecodeBank::landmark ? 3 : 2;
         for (Cell& cell : cells_) {
-          if (cell.method.canonical() != name) continue;
+          if (cell.name != name) continue;
           const double one = rate * static_cast<double>(cell.context);
           if (cell.prefill) {
             planned(*cell.prefill).seconds = passes * one * static_cast<double>(cell.batch);
@@ -157,7 +171,7 @@ class LatencyRun {
   void check_sizes() {
     for (Cell& cell : cells_) {
       try {
-        fits(&cell, CellTimer(weights_, ops_, cell.method, options_.request.timing), 0);
+        fits(&cell, timer_of(cell), 0);
       } catch (const std::exception&) {
         // Its visit will say what is wrong.
       }
@@ -177,7 +191,7 @@ class LatencyRun {
     if (!prefill && !decode) return;
     Stage* stage = prefill ? &*cell->prefill : &*cell->decode;
     try {
-      const CellTimer timer(weights_, ops_, cell->method, options_.request.timing);
+      const CellTimer timer = timer_of(*cell);
       if (fits(cell, timer, round)) measure(cell, timer, round, prefill, decode, &stage);
     } catch (const std::exception& error) {
       planned(*stage).over = true;
@@ -212,6 +226,7 @@ class LatencyRun {
     if (options_.warm_up) {
       timer.warm_up(cell->visited ? 1 : cell->batch,
                     cell->visited ? std::min(cell->context, kBriefTokens) : cell->context);
+      if (!cell->visited && is_contender(cell->name)) timer.rehearse(cell->batch, cell->context);
     }
     cell->visited = true;
     RowFacts facts;
@@ -221,8 +236,10 @@ class LatencyRun {
     PrefilledBatch batch;
     Clock::time_point begin = Clock::now();
     if (prefill) {
+      GpuSampler sampler(monitor_, ops_.device() != Device::cpu);
       const Observation observation =
           timer.time_prefill(cell->batch, cell->context, round % 2 == 0, decode ? &batch : nullptr);
+      facts.gpu = sampler.stop();
       set_memory(free_before, decode, &facts);
       add(*cell, &*cell->prefill, round, observation, facts, begin);
       begin = Clock::now();
@@ -234,7 +251,9 @@ class LatencyRun {
       timer.replicate(cell->batch, &batch);
       set_memory(free_before, true, &facts);
     }
+    GpuSampler sampler(monitor_, ops_.device() != Device::cpu);
     const Observation observation = timer.time_decode(&batch);
+    facts.gpu = sampler.stop();
     add(*cell, &*cell->decode, round, observation, facts, begin);
   }
 
@@ -246,8 +265,7 @@ class LatencyRun {
   }
 
   void add(const Cell& cell, Stage* stage, int64_t round, const Observation& observation,
-           RowFacts facts, Clock::time_point begin) {
-    facts.sm_mhz = monitor_.read().sm_mhz;
+           const RowFacts& facts, Clock::time_point begin) {
     record_.add(place(cell, stage->name, round), observation, facts);
     stage->made.push_back(observation);
     PlannedStage& account = planned(*stage);
@@ -270,13 +288,12 @@ class LatencyRun {
   }
 
   static RowPlace place(const Cell& cell, const char* stage, int64_t round) {
-    return {cell.method.canonical(), stage, cell.context, cell.batch, round};
+    return {cell.name, stage, cell.context, cell.batch, round};
   }
 
   void set_state(const Cell& cell, const char* stage, const char* status, int64_t repeats,
                  std::optional<double> closure) {
-    const CellState state{
-        cell.method.canonical(), stage, status, cell.context, cell.batch, repeats, closure};
+    const CellState state{cell.name, stage, status, cell.context, cell.batch, repeats, closure};
     for (CellState& known : record_.cells) {
       if (known.method == state.method && known.stage == state.stage &&
           known.context == state.context && known.batch == state.batch) {

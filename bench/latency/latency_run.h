@@ -6,13 +6,22 @@
 #include <atomic>
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
 namespace kvg {
 
+// Someone else's operations under a method of ours, timed in cells of their own. Prefill only.
+struct LatencyContender {
+  std::string name;    // in request.methods, where methods of ours are canonical
+  std::string method;  // what it runs
+  Ops* ops = nullptr;
+};
+
 struct LatencyOptions {
   BenchRequest request;
+  std::optional<LatencyContender> contender;
   std::vector<int64_t> prefill_batches;  // those of request.batches whose prefill is timed
   std::string root = "runs";             // the run gets a folder of its own in here
   std::string folder;                    // or exactly this one

@@ -172,7 +172,10 @@ void BenchRecord::add(const RowPlace& place, const Observation& observation,
   row["cache_bytes"] = to_json(facts.cache_bytes);
   row["provisioned_tokens"] = facts.provisioned;
   if (facts.memory_used) row["memory_used"] = *facts.memory_used;
-  if (facts.sm_mhz) row["sm_mhz"] = *facts.sm_mhz;
+  if (facts.gpu.sm_mhz) row["sm_mhz"] = *facts.gpu.sm_mhz;
+  if (facts.gpu.power_watts) row["power_watts"] = *facts.gpu.power_watts;
+  if (facts.gpu.held_back) row["held_back"] = *facts.gpu.held_back;
+  if (!facts.gpu.held_back_by.empty()) row["held_back_by"] = facts.gpu.held_back_by;
   if (place.stage == "capacity") {
     row["bound_batch"] = facts.bound_batch;
     row["attempts"] = json::array();

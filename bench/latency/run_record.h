@@ -1,6 +1,7 @@
 #pragma once
 
 #include "bench/gpu_monitor.h"
+#include "bench/gpu_sampler.h"
 #include "bench/latency/ceilings.h"
 #include "bench/latency/cell_timer.h"
 #include "evals/provenance.h"
@@ -21,7 +22,7 @@ struct BenchRequest {
   std::string model, model_hash, model_config;  // config as a JSON object
   int64_t layers = 0, full_layers = 0;
   std::string ops;
-  std::vector<std::string> methods;  // canonical
+  std::vector<std::string> methods;  // canonical, or what a contender is called
   std::vector<int64_t> contexts, batches;
   std::vector<std::string> stages;
   int64_t repeats = 5;
@@ -48,7 +49,7 @@ struct RowFacts {
   CacheBytes cache_bytes;   // of one sequence
   int64_t provisioned = 0;  // tokens that it has room for
   std::optional<int64_t> memory_used;
-  std::optional<double> sm_mhz;
+  GpuStretch gpu;  // while it was measured
   // Of capacity.
   int64_t bound_batch = 0;
   std::vector<std::pair<int64_t, bool>> attempts;

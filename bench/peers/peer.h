@@ -8,18 +8,21 @@
 
 namespace kvg {
 
-// Causal attention of `rows` tokens to themselves, bf16, one sequence.
+// Causal attention of one sequence, bf16: its last `rows` tokens read themselves and all before
+// them, `keys` in all.
 struct PeerAttentionShape {
   int64_t rows = 0;
   int heads = 0, kv_heads = 0, head_dim = 0;
+  int64_t keys = 0;      // at least `rows`; 0: as many
+  int64_t capacity = 0;  // slots of a store that k and v lie in; 0: they are rows of their own
 };
 
 // Someone else's attention kernel behind one interface.
 class PeerAttention {
  public:
   virtual ~PeerAttention() = default;
-  // q, out [rows, heads, head_dim]; k, v [rows, kv_heads, head_dim]; softmax(q k^T /
-  // sqrt(head_dim)).
+  // q, out [rows, heads, head_dim]; k, v [keys, kv_heads, head_dim], or in a store [kv_heads,
+  // capacity, head_dim]; softmax(q k^T / sqrt(head_dim)).
   virtual void run(const void* q, const void* k, const void* v, void* out, cudaStream_t stream) = 0;
 };
 

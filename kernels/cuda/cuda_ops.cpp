@@ -118,6 +118,8 @@ class CudaOps : public Ops {
   OpsProfile profile() const override { return {}; }
   void reset_profile() override {}
 
+  cuda::CudaContext& context() { return context_; }
+
  private:
   cuda::CudaContext context_;
   cuda::Linear linear_;
@@ -130,5 +132,10 @@ std::unique_ptr<Ops> make_cuda_ops(const CudaOpsOptions& options) {
 }
 
 std::unique_ptr<Ops> make_cuda_ops(int device) { return make_cuda_ops({.device = device}); }
+
+cuda::CudaContext* cuda_context(Ops& ops) {
+  auto* own = dynamic_cast<CudaOps*>(&ops);
+  return own != nullptr ? &own->context() : nullptr;
+}
 
 }  // namespace kvg

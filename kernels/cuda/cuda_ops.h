@@ -20,4 +20,10 @@ struct CudaOpsOptions {
 std::unique_ptr<Ops> make_cuda_ops(const CudaOpsOptions& options);
 std::unique_ptr<Ops> make_cuda_ops(int device = 0);
 
+namespace cuda {
+class CudaContext;
+}
+// What such a set works in, for what joins its stream from outside; null for any other set.
+cuda::CudaContext* cuda_context(Ops& ops);
+
 }  // namespace kvg
