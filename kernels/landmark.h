@@ -120,6 +120,10 @@ struct LandmarkParams {
   // were filled from outside.
   bool refresh_units = false;
   std::span<const LandmarkStep> steps;
+  // The update may still be under way when later operations run, until attention in this layer or
+  // another update of it: k, v, gate and snapshots must stay until then. Sets that do one thing
+  // after another ignore it.
+  bool beside = false;
 };
 
 // Shapes and the consistency of codecs, capacities and steps; `scalar` is the type of k and v.

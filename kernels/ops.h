@@ -250,6 +250,8 @@ class Ops {
   virtual void copy_slots(const CopySlotsParams&) = 0;
   virtual void attention(const AttentionParams&) = 0;
   virtual void landmark(const LandmarkParams&) = 0;
+  // Whether an operation that asks for it (LandmarkParams::beside) runs beside those after it.
+  virtual bool runs_beside() const { return false; }
   virtual void nll(const NllParams&) = 0;
 
   // kernels/decode.h. The host sets put a step together from the operations above.

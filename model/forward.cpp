@@ -11,6 +11,9 @@ namespace {
 // Logits of many rows at once would dwarf every other buffer at large vocabularies.
 constexpr int64_t kLogitsRows = 128;
 
+// Fewer rows would not fill a GPU twice.
+constexpr int64_t kLeastRowsOfTwo = 1024;
+
 }  // namespace
 
 CacheBytes SequenceState::bytes() const {
@@ -65,31 +68,97 @@ Tensor Forward::run(std::span<const SequenceInput> inputs) {
   KVG_CHECK(rows > 0 && rows <= max_rows_, "rows outside the planned buffers");
   ops_.phase(Phase::embed, -1);
   place(inputs, rows);
-  const Tensor hidden =
-      pass_.run(rows, [&](int l, const HeadTensors& heads) { attend(l, heads, inputs); });
+  std::vector<Group> groups = group(inputs, rows);
+  pass_.embed(rows);
+  if (groups.size() == 2) {
+    run_in_turns(&groups[0], &groups[1]);
+  } else {
+    for (int l = 0; l < static_cast<int>(pass_.weights().config.layers); ++l) {
+      groups[0].heads = pass_.begin_layer(l, groups[0].stretch);
+      absorb(l, &groups[0]);
+      attend(l, &groups[0]);
+      pass_.end_layer(l, groups[0].stretch);
+    }
+  }
+  const Tensor hidden = pass_.finish(rows);
   for (const SequenceInput& input : inputs) input.state->length += std::ssize(input.tokens);
   return hidden;
 }
 
-void Forward::attend(int index, const HeadTensors& heads, std::span<const SequenceInput> inputs) {
-  const ModelConfig& config = pass_.weights().config;
-  const LayerWeights& layer = pass_.weights().layers[static_cast<size_t>(index)];
-  blocks_.clear();
+std::vector<Forward::Group> Forward::group(std::span<const SequenceInput> inputs,
+                                           int64_t rows) const {
+  const auto watched = [](const SequenceInput& input) { return input.watch != nullptr; };
+  const bool two = policy_.scans() && ops_.runs_beside() && rows >= kLeastRowsOfTwo &&
+                   pass_.frames() == 1 && std::ranges::none_of(inputs, watched);
+  // A multiple of what attention's tiles and the usual eviction blocks are.
+  constexpr int64_t kStep = 256;
+  const int64_t cut = two ? rows / 2 / kStep * kStep : rows;
+  std::vector<Group> groups(two ? 2 : 1);
+  groups[0].stretch = {0, cut};
+  if (two) groups[1].stretch = {cut, rows - cut};
   int64_t row = 0;
   for (const SequenceInput& input : inputs) {
+    int64_t done = 0;
     const int64_t n = std::ssize(input.tokens);
-    if (n == 0) continue;
-    AbsorbInput absorb{heads.k.rows(row, n),
-                       heads.v.rows(row, n),
-                       heads.gate.rows(row, n),
-                       input.state->length,
-                       row,
-                       nullptr};
-    if (layer.summary_eta) absorb.eta = layer.summary_eta.as<double>();
-    input.state->layers[static_cast<size_t>(index)]->absorb(ops_, absorb, &blocks_);
+    for (Group& group : groups) {
+      const int64_t end = std::min(row + n, group.stretch.begin + group.stretch.rows);
+      const int64_t count = end - (row + done);
+      if (count <= 0) continue;
+      Part part;
+      part.input = input;
+      part.input.tokens =
+          input.tokens.subspan(static_cast<size_t>(done), static_cast<size_t>(count));
+      part.position = input.state->length + done;
+      part.row_begin = row + done - group.stretch.begin;
+      group.parts.push_back(part);
+      done += count;
+    }
     row += n;
   }
+  return groups;
+}
 
+// The bank update of a layer is sequential and leaves most of a GPU idle. While it runs for one
+// group, the other's products do: `second` is half a layer behind. A sequence in both is taken in
+// by `first` first, in every layer.
+void Forward::run_in_turns(Group* first, Group* second) {
+  const int layers = static_cast<int>(pass_.weights().config.layers);
+  for (int l = 0; l < layers; ++l) {
+    first->heads = pass_.begin_layer(l, first->stretch);
+    absorb(l, first);
+    if (l > 0) {
+      attend(l - 1, second);
+      pass_.end_layer(l - 1, second->stretch);
+    }
+    attend(l, first);
+    second->heads = pass_.begin_layer(l, second->stretch);
+    absorb(l, second);
+    pass_.end_layer(l, first->stretch);
+  }
+  attend(layers - 1, second);
+  pass_.end_layer(layers - 1, second->stretch);
+}
+
+void Forward::absorb(int index, Group* group) {
+  const LayerWeights& layer = pass_.weights().layers[static_cast<size_t>(index)];
+  group->blocks.clear();
+  const HeadTensors& heads = group->heads;
+  for (const Part& part : group->parts) {
+    const int64_t n = std::ssize(part.input.tokens);
+    AbsorbInput absorb{heads.k.rows(part.row_begin, n),
+                       heads.v.rows(part.row_begin, n),
+                       heads.gate.rows(part.row_begin, n),
+                       part.position,
+                       part.row_begin,
+                       nullptr};
+    if (layer.summary_eta) absorb.eta = layer.summary_eta.as<double>();
+    part.input.state->layers[static_cast<size_t>(index)]->absorb(ops_, absorb, &group->blocks);
+  }
+}
+
+void Forward::attend(int index, Group* group) {
+  const ModelConfig& config = pass_.weights().config;
+  const HeadTensors& heads = group->heads;
   ops_.phase(Phase::attention, index);
   AttentionParams params;
   params.q = heads.q;
@@ -101,30 +170,27 @@ void Forward::attend(int index, const HeadTensors& heads, std::span<const Sequen
   params.layer = index;
   params.scale = pass_.attention_scale();
   params.lambda = heads.lambda;
-  params.head_norm = layer.head_norm;
-  params.blocks = blocks_;
+  params.head_norm = pass_.weights().layers[static_cast<size_t>(index)].head_norm;
+  params.blocks = group->blocks;
   params.out = heads.out;
   ops_.attention(params);
-  watch(params, inputs);
+  watch(params, *group);
 
   ops_.phase(Phase::rope, index);  // what commit() moves is K and V on their way into the cache
-  for (const SequenceInput& input : inputs) {
-    if (!input.tokens.empty()) input.state->layers[static_cast<size_t>(index)]->commit(ops_);
+  for (const Part& part : group->parts) {
+    part.input.state->layers[static_cast<size_t>(index)]->commit(ops_);
   }
 }
 
-void Forward::watch(AttentionParams params, std::span<const SequenceInput> inputs) const {
-  int64_t row = 0;
-  for (const SequenceInput& input : inputs) {
-    const int64_t end = row + std::ssize(input.tokens);
-    if (input.watch != nullptr) {
-      const auto own = [](const AttentionBlock& block) { return block.row_begin; };
-      const auto first = std::ranges::lower_bound(blocks_, row, {}, own);
-      const auto last = std::ranges::lower_bound(first, blocks_.end(), end, {}, own);
-      params.blocks = {first, last};
-      watch_attention(params, input.watch);
-    }
-    row = end;
+void Forward::watch(AttentionParams params, const Group& group) const {
+  for (const Part& part : group.parts) {
+    if (part.input.watch == nullptr) continue;
+    const int64_t end = part.row_begin + std::ssize(part.input.tokens);
+    const auto own = [](const AttentionBlock& block) { return block.row_begin; };
+    const auto first = std::ranges::lower_bound(group.blocks, part.row_begin, {}, own);
+    const auto last = std::ranges::lower_bound(first, group.blocks.end(), end, {}, own);
+    params.blocks = {first, last};
+    watch_attention(params, part.input.watch);
   }
 }
 

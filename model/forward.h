@@ -52,9 +52,27 @@ class Forward {
   std::vector<double> nll(const Tensor& hidden, int64_t begin, std::span<const int32_t> targets);
 
  private:
+  // New tokens of one sequence within a stretch of rows.
+  struct Part {
+    SequenceInput input;    // only these tokens
+    int64_t position = 0;   // of the first
+    int64_t row_begin = 0;  // among the stretch's rows
+  };
+  // Rows that go through the layers together.
+  struct Group {
+    Pass::Stretch stretch;
+    std::vector<Part> parts;
+    HeadTensors heads;  // of the layer it is in
+    std::vector<AttentionBlock> blocks;
+  };
+
   void place(std::span<const SequenceInput> inputs, int64_t rows);
-  void attend(int index, const HeadTensors& heads, std::span<const SequenceInput> inputs);
-  void watch(AttentionParams params, std::span<const SequenceInput> inputs) const;
+  // One group, or two where one's bank update may run beside the other's products.
+  std::vector<Group> group(std::span<const SequenceInput> inputs, int64_t rows) const;
+  void absorb(int layer, Group* group);
+  void attend(int layer, Group* group);
+  void run_in_turns(Group* first, Group* second);
+  void watch(AttentionParams params, const Group& group) const;
 
   const Policy& policy_;
   Ops& ops_;
@@ -63,7 +81,6 @@ class Forward {
   Pass pass_;
   std::unique_ptr<Buffer> scores_;  // targets and their NLL
   Tensor targets_, nll_;            // [max_rows] i32, f64
-  std::vector<AttentionBlock> blocks_;
   std::vector<int32_t> host_tokens_;
   std::vector<int64_t> host_positions_;
   std::vector<int64_t> host_bank_positions_;

@@ -44,48 +44,69 @@ Pass::Tensors Pass::place(void* base, int64_t max_rows, int64_t logits_rows, siz
 }
 
 Tensor Pass::run(int64_t rows, const Attend& attend) {
-  const ModelConfig& config = weights_.config;
-  const Tensor x = tensors_.x.rows(0, rows);
-  const Tensor normed = tensors_.normed.rows(0, rows);
-  const Tensor delta = tensors_.delta.rows(0, rows);
-  ops_.embed({tokens(rows), weights_.embedding, x});
-  for (int l = 0; l < static_cast<int>(config.layers); ++l) {
-    const LayerWeights& layer = weights_.layers[static_cast<size_t>(l)];
-    ops_.phase(Phase::qkv, l);
-    // The residual of the previous layer's feed-forward is added where the next norm reads it.
-    ops_.rms_norm({x, l == 0 ? Tensor() : delta, layer.attention_norm, config.rms_eps, normed});
-    attend(l, project(layer, l, rows));
-    ops_.phase(Phase::output, l);
-    Tensor mixed = tensors_.mixed.rows(0, rows);
-    mixed.rank = 2;
-    mixed.shape = {rows, config.q_width(), 0, 0};
-    ops_.linear({mixed, layer.output, layer.output_bias, delta});
-    ops_.phase(Phase::mlp, l);
-    ops_.rms_norm({x, delta, layer.ffn_norm, config.rms_eps, normed});
-    feed_forward(layer, rows);
+  embed(rows);
+  for (int l = 0; l < static_cast<int>(weights_.config.layers); ++l) {
+    attend(l, begin_layer(l, {0, rows}));
+    end_layer(l, {0, rows});
   }
+  return finish(rows);
+}
+
+void Pass::embed(int64_t rows) {
+  ops_.embed({tokens(rows), weights_.embedding, tensors_.x.rows(0, rows)});
+}
+
+HeadTensors Pass::begin_layer(int layer, const Stretch& stretch) {
+  const LayerWeights& weights = weights_.layers[static_cast<size_t>(layer)];
+  const auto rows = [&](const Tensor& t) { return t.rows(stretch.begin, stretch.rows); };
+  ops_.phase(Phase::qkv, layer);
+  // The residual of the previous layer's feed-forward is added where the next norm reads it.
+  ops_.rms_norm({rows(tensors_.x), layer == 0 ? Tensor() : rows(tensors_.delta),
+                 weights.attention_norm, weights_.config.rms_eps, rows(tensors_.normed)});
+  return project(weights, layer, stretch);
+}
+
+void Pass::end_layer(int layer, const Stretch& stretch) {
+  const LayerWeights& weights = weights_.layers[static_cast<size_t>(layer)];
+  const auto rows = [&](const Tensor& t) { return t.rows(stretch.begin, stretch.rows); };
+  ops_.phase(Phase::output, layer);
+  Tensor mixed = rows(tensors_.mixed);
+  mixed.rank = 2;
+  mixed.shape = {stretch.rows, weights_.config.q_width(), 0, 0};
+  ops_.linear({mixed, weights.output, weights.output_bias, rows(tensors_.delta)});
+  ops_.phase(Phase::mlp, layer);
+  ops_.rms_norm({rows(tensors_.x), rows(tensors_.delta), weights.ffn_norm, weights_.config.rms_eps,
+                 rows(tensors_.normed)});
+  feed_forward(weights, stretch);
+}
+
+Tensor Pass::finish(int64_t rows) {
+  const Tensor normed = tensors_.normed.rows(0, rows);
   ops_.phase(Phase::head, -1);
-  ops_.rms_norm({x, delta, weights_.final_norm, config.rms_eps, normed});
+  ops_.rms_norm({tensors_.x.rows(0, rows), tensors_.delta.rows(0, rows), weights_.final_norm,
+                 weights_.config.rms_eps, normed});
   return normed;
 }
 
-HeadTensors Pass::project(const LayerWeights& layer, int index, int64_t rows) {
+HeadTensors Pass::project(const LayerWeights& layer, int index, const Stretch& stretch) {
   const ModelConfig& config = weights_.config;
-  const Tensor fused = tensors_.fused.rows(0, rows);
-  ops_.linear({tensors_.normed.rows(0, rows), layer.fused, layer.fused_bias, fused});
+  KVG_CHECK(frames_ == 1 || stretch.begin == 0, "several stretches: one frame of queries");
+  const auto rows = [&](const Tensor& t) { return t.rows(stretch.begin, stretch.rows); };
+  const Tensor fused = rows(tensors_.fused);
+  ops_.linear({rows(tensors_.normed), layer.fused, layer.fused_bias, fused});
 
   ops_.phase(Phase::rope, index);
   HeadTensors heads;
-  heads.q = tensors_.q.rows(0, frames_ * rows);
-  heads.k = tensors_.k.rows(0, rows);
-  heads.v = tensors_.v.rows(0, rows);
-  heads.gate = tensors_.gate.rows(0, rows);
-  if (config.coda) heads.lambda = tensors_.lambda.rows(0, rows);
-  heads.out = tensors_.mixed.rows(0, rows);
+  heads.q = tensors_.q.rows(stretch.begin, frames_ * stretch.rows);
+  heads.k = rows(tensors_.k);
+  heads.v = rows(tensors_.v);
+  heads.gate = rows(tensors_.gate);
+  if (config.coda) heads.lambda = rows(tensors_.lambda);
+  heads.out = rows(tensors_.mixed);
   PrepareHeadsParams params;
   params.fused = fused;
-  params.positions = positions(rows);
-  params.bank_positions = bank_positions(rows);
+  params.positions = rows(tensors_.positions);
+  params.bank_positions = bank_positions(stretch.rows);
   params.rope = config.rope;
   params.heads = config.heads;
   params.kv_heads = config.kv_heads;
@@ -103,12 +124,13 @@ HeadTensors Pass::project(const LayerWeights& layer, int index, int64_t rows) {
   return heads;
 }
 
-void Pass::feed_forward(const LayerWeights& layer, int64_t rows) {
-  const Tensor gate_up = tensors_.gate_up.rows(0, rows);
-  const Tensor hidden = tensors_.hidden.rows(0, rows);
-  ops_.linear({tensors_.normed.rows(0, rows), layer.gate_up, Tensor(), gate_up});
+void Pass::feed_forward(const LayerWeights& layer, const Stretch& stretch) {
+  const auto rows = [&](const Tensor& t) { return t.rows(stretch.begin, stretch.rows); };
+  const Tensor gate_up = rows(tensors_.gate_up);
+  const Tensor hidden = rows(tensors_.hidden);
+  ops_.linear({rows(tensors_.normed), layer.gate_up, Tensor(), gate_up});
   ops_.swiglu({gate_up, hidden});
-  ops_.linear({hidden, layer.down, Tensor(), tensors_.delta.rows(0, rows)});
+  ops_.linear({hidden, layer.down, Tensor(), rows(tensors_.delta)});
 }
 
 Tensor Pass::logits(const Tensor& hidden) {

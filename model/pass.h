@@ -39,6 +39,18 @@ class Pass {
   // Entered under Phase::embed, to which placing the rows belongs. Returns the final hidden states,
   // normalised: [rows, hidden], valid until the next call.
   Tensor run(int64_t rows, const Attend& attend);
+
+  // The steps of run(), for whoever has several stretches of rows on their way through the layers
+  // at once (one frame of queries). embed() and finish() are of rows [0, rows).
+  struct Stretch {
+    int64_t begin = 0, rows = 0;
+  };
+  void embed(int64_t rows);
+  // Norm, projection, RoPE; leaves Phase::rope.
+  HeadTensors begin_layer(int layer, const Stretch& stretch);
+  // After attention: output projection and feed-forward.
+  void end_layer(int layer, const Stretch& stretch);
+  Tensor finish(int64_t rows);
   // [hidden rows, vocab] wide, valid until the next call; at most logits_rows of them.
   Tensor logits(const Tensor& hidden);
 
@@ -53,8 +65,8 @@ class Pass {
         gate_up, hidden, logits;
   };
   Tensors place(void* base, int64_t max_rows, int64_t logits_rows, size_t* total) const;
-  HeadTensors project(const LayerWeights& layer, int index, int64_t rows);
-  void feed_forward(const LayerWeights& layer, int64_t rows);
+  HeadTensors project(const LayerWeights& layer, int index, const Stretch& stretch);
+  void feed_forward(const LayerWeights& layer, const Stretch& stretch);
 
   const Weights& weights_;
   Ops& ops_;

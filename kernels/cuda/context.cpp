@@ -83,6 +83,15 @@ struct CudaContext::Impl {
   std::vector<std::shared_ptr<PhaseTimeline>> replayed;  // since the ledger was last taken
   std::optional<double> empty_interval;
   std::unique_ptr<Buffer> work_counter;
+
+  // Work beside the stream that nobody has waited for.
+  struct Beside {
+    int layer = 0;
+    cudaEvent_t done = nullptr;
+    std::vector<Scratch> kept;
+  };
+  std::unique_ptr<Stream> beside;
+  std::vector<Beside> pending;
 };
 
 class CudaContext::Impl::GraphRecording : public Recording {
@@ -135,7 +144,10 @@ class CudaContext::Impl::IssuedStep : public Recording {
 };
 
 CudaContext::CudaContext(int device) : impl_(std::make_unique<Impl>(device)) {}
-CudaContext::~CudaContext() { (void)cudaStreamSynchronize(stream()); }
+CudaContext::~CudaContext() {
+  if (impl_->beside) (void)cudaStreamSynchronize(impl_->beside->get());
+  (void)cudaStreamSynchronize(stream());
+}
 
 cudaStream_t CudaContext::stream() const { return impl_->stream->get(); }
 const DeviceInfo& CudaContext::device() const { return impl_->info; }
@@ -171,6 +183,37 @@ DeviceSlots CudaContext::slots(const SlotStore& store, int32_t layer, int kv_hea
 int32_t* CudaContext::work_counter() {
   if (!impl_->work_counter) impl_->work_counter = allocate(2 * sizeof(int32_t));
   return static_cast<int32_t*>(impl_->work_counter->data());
+}
+
+cudaStream_t CudaContext::begin_beside() {
+  KVG_CHECK(!recording(), "nothing runs beside a step that is being recorded");
+  if (!impl_->beside) impl_->beside = std::make_unique<Stream>(/*urgent=*/true);
+  const cudaEvent_t issued = impl_->events.take();
+  KVG_CHECK_CUDA(cudaEventRecord(issued, stream()));
+  KVG_CHECK_CUDA(cudaStreamWaitEvent(impl_->beside->get(), issued));
+  impl_->events.give(issued);
+  return impl_->beside->get();
+}
+
+void CudaContext::end_beside(int layer, std::vector<Scratch> kept) {
+  const cudaEvent_t done = impl_->events.take();
+  KVG_CHECK_CUDA(cudaEventRecord(done, impl_->beside->get()));
+  impl_->pending.push_back({layer, done, std::move(kept)});
+}
+
+void CudaContext::wait_beside(int layer, Phase phase) {
+  auto& pending = impl_->pending;
+  const auto of_layer = [layer](const Impl::Beside& work) { return work.layer == layer; };
+  if (std::none_of(pending.begin(), pending.end(), of_layer)) return;
+  this->phase(Phase::bank, layer);
+  for (const Impl::Beside& work : pending) {
+    if (!of_layer(work)) continue;
+    KVG_CHECK_CUDA(cudaStreamWaitEvent(stream(), work.done));
+    impl_->events.give(work.done);
+  }
+  // Tables are freed in the order of stream(), which has waited.
+  std::erase_if(pending, of_layer);
+  this->phase(phase, layer);
 }
 
 Scratch CudaContext::scratch(size_t bytes) {

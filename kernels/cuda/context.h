@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <vector>
 
 #include <cuda_runtime_api.h>
 
@@ -70,6 +71,14 @@ class CudaContext {
   Scratch table(std::span<const T> rows) {
     return table_bytes(rows.data(), rows.size_bytes());
   }
+
+  // A second stream for long work on few multiprocessors, one after the other, and urgent: a launch
+  // begins beside what stream() has under way. begin_beside() makes it wait for all that was issued
+  // to stream(), end_beside() closes what belongs to `layer` and keeps its tables, and
+  // wait_beside() makes stream() wait for it, which counts as Phase::bank: it returns into `phase`.
+  cudaStream_t begin_beside();
+  void end_beside(int layer, std::vector<Scratch> kept);
+  void wait_beside(int layer, Phase phase);
 
   // Every launch says the least bytes it must move and the FLOPs it does; they are added to the
   // phase in progress.

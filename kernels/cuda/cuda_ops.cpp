@@ -79,12 +79,14 @@ class CudaOps : public Ops {
   void attention(const AttentionParams& p) override {
     check_head_dim(p.head_dim);
     check(p, DType::bf16);
+    context_.wait_beside(p.layer, Phase::attention);
     cuda::prefill_attention(context_, p);
   }
   void landmark(const LandmarkParams& p) override {
     check(p, DType::bf16);
     cuda::landmark_scan(context_, p);
   }
+  bool runs_beside() const override { return true; }
   void nll(const NllParams& p) override {
     check(p, DType::bf16);
     cuda::nll(context_, p);

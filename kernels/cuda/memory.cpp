@@ -47,7 +47,12 @@ class AsyncBuffer : public Buffer {
 
 }  // namespace
 
-Stream::Stream() { KVG_CHECK_CUDA(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking)); }
+Stream::Stream(bool urgent) {
+  int least = 0, greatest = 0;
+  KVG_CHECK_CUDA(cudaDeviceGetStreamPriorityRange(&least, &greatest));
+  KVG_CHECK_CUDA(
+      cudaStreamCreateWithPriority(&stream_, cudaStreamNonBlocking, urgent ? greatest : least));
+}
 Stream::~Stream() { (void)cudaStreamDestroy(stream_); }
 
 void keep_freed_memory(int device) {

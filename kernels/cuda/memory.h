@@ -10,10 +10,11 @@
 
 namespace kvg::cuda {
 
-// A stream that does not wait for the default one.
+// A stream that does not wait for the default one; what an urgent one launches comes before what
+// others have waiting.
 class Stream {
  public:
-  Stream();
+  explicit Stream(bool urgent = false);
   ~Stream();
   Stream(const Stream&) = delete;
   Stream& operator=(const Stream&) = delete;

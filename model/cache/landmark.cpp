@@ -29,6 +29,8 @@ class LandmarkPolicy : public Policy {
                                            layer);
   }
 
+  bool scans() const override { return settings_.schedule == LandmarkSchedule::grid; }
+
   DecodePlan decode_plan(const CacheGeometry& geometry) const override {
     DecodePlan plan = plain_decode_plan(geometry);
     plan.window = settings_.window;

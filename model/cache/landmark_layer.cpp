@@ -50,7 +50,7 @@ void LandmarkLayer::absorb_many(Ops& ops, const AbsorbInput& input,
   const AttentionGroup recent = ring_.append(ops, layer_, input.k, input.v, first, /*whole=*/true);
   std::vector<LandmarkStep> steps;
   const std::vector<const LandmarkBank*> banks = plan_snapshots(ops, plan, &steps);
-  evict(ops, steps);
+  evict(ops, steps, /*beside=*/true);
   for (size_t i = 0; i < plan.size(); ++i) {
     blocks->push_back(read_block(input, plan[i], *banks[i], recent));
   }
@@ -97,18 +97,19 @@ void LandmarkLayer::evict_to(Ops& ops, int64_t position, bool single) {
   LandmarkStep step;
   step.end = position - evicted_;
   step.single = single;
-  evict(ops, {&step, 1});
+  evict(ops, {&step, 1}, /*beside=*/false);
 }
 
-// Reads what is evicted back as the window's codec has it, and gives it to the banks.
-void LandmarkLayer::evict(Ops& ops, std::span<const LandmarkStep> steps) {
+// Reads what is evicted back as the window's codec has it, and gives it to the banks; `beside` what
+// comes next, if the operations can. What that reads stays until commit().
+void LandmarkLayer::evict(Ops& ops, std::span<const LandmarkStep> steps, bool beside) {
   if (steps.empty()) return;
   ops.phase(Phase::bank, layer_);
   const int64_t tokens = steps.back().end;
   const DType type = ops.activation();
   Tensor k(nullptr, type, ops.device(), {tokens, shape_->kv_heads, shape_->head_dim});
-  const auto memory = ops.allocate(2 * k.bytes());
-  k.data = memory->data();
+  leaving_ = ops.allocate(2 * k.bytes());
+  k.data = leaving_->data();
   Tensor v = k;
   v.data = static_cast<uint8_t*>(k.data) + k.bytes();
   Tensor gate(nullptr, DType::f32, ops.device(), {tokens});
@@ -127,7 +128,9 @@ void LandmarkLayer::evict(Ops& ops, std::span<const LandmarkStep> steps) {
   params.bank = banks_.bank();
   params.rules = settings().rules;
   params.steps = steps;
+  params.beside = beside;
   ops.landmark(params);
+  if (!beside) leaving_.reset();
   evicted_ += tokens;
   ops.phase(Phase::rope, layer_);
 }
@@ -211,6 +214,7 @@ void LandmarkLayer::commit(Ops& ops) {
   ring_.settle(ops);
   snapshots_ = {};
   call_gates_.reset();
+  leaving_.reset();
 }
 
 DecodeCache LandmarkLayer::decode_cache(Ops&, int64_t) {

@@ -88,6 +88,9 @@ class Policy {
   // Position of the query at `position` in the frame in which the bank is read (StreamingLLM's
   // in-cache positions), or -1 when there is only one frame.
   virtual int64_t bank_position(int64_t /*position*/) const { return -1; }
+  // Whether absorb() has a long sequential part that may run beside other work (Ops::runs_beside),
+  // and does not care how a sequence is cut into calls.
+  virtual bool scans() const { return false; }
   // The same rules for decode steps, one token at a time: what is kept, and the geometry; the
   // batch, its longest sequence and the streams of attention are the caller's.
   virtual DecodePlan decode_plan(const CacheGeometry& geometry) const = 0;

@@ -217,8 +217,7 @@ __device__ void load_queries(const HopperPrefillLaunch& launch, HopperShared<Til
     if (kv_head < 0) return;
     hopper::wait(&shared.q_empty[queries.stage], queries.parity ^ 1);
     const uint32_t to = hopper::shared_u32(shared.q[queries.stage][chunk / 8]);
-    constexpr int kUnroll = Tile::kLoaderRegisters >= 56 ? 8 : 2;
-#pragma unroll kUnroll
+#pragma unroll 2
     for (int row = lane / kChunks; row < Tile::kRows; row += kRowsAtOnce) {
       // Two streams: rows r and r + 8 of every 16 are the streams of one unit, so that they meet in
       // one thread.
