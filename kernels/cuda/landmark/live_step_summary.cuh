@@ -1,0 +1,137 @@
+#pragma once
+
+#include "kernels/cuda/landmark/live_route.cuh"
+#include "kernels/cuda/landmark/live_step_tokens.cuh"
+
+#include <cstdint>
+
+// The summary bank at a decode step, all heads by one CTA.
+namespace kvg::cuda {
+
+template <int kDim>
+struct SummaryStepShared {
+  static constexpr int kKeys = kLiveTile * kTokenStride<kDim / 2>;
+  static constexpr int kValues = kLiveTile * kTokenStride<kDim>;
+  union {
+    alignas(16) float parts[kLiveHeads * SummaryPart::kStride];
+    alignas(16) __nv_bfloat16 values[kLiveHeads * kValues];  // after the decisions
+  };
+  alignas(16) __nv_bfloat16 keys[kLiveHeads * kKeys];
+  float scores[kLiveTile * kScoreStride];
+  float inverse[kLiveHeads * kLiveTile];
+  float gate[kLiveTile];
+  int decisions[kLiveTile];
+  uint64_t valid;
+};
+
+template <int kDim, bool kPlain>
+class SummaryStep {
+ public:
+  static constexpr int kBand = kDim / 2;
+
+  __device__ SummaryStep(const LiveStepLaunch& launch, const RecentTokens& source,
+                         SummaryStepShared<kDim>& shared)
+      : rules_(launch.rules),
+        slow_dims_(launch.step.plan.slow_dims),
+        bank_(source.cache.landmark),
+        eta_(source.cache.eta),
+        source_(source),
+        s_(shared),
+        heads_(launch.step.layout.shape.kv_heads),
+        slots_(launch.step.layout.shape.summary),
+        warp_(static_cast<int>(threadIdx.x) / 32) {}
+
+  // Tokens [first, tokens) of the source.
+  __device__ void run(int first, int tokens) {
+    const LaneBand<kDim> band(slow_dims_, kBand);
+    SummaryCounts counts(bank_, rules_, eta_, heads_);
+    SummaryRouter router(rules_, eta_, heads_, slots_, counts.valid());
+    for (int i = static_cast<int>(threadIdx.x); i < kLiveHeads * SummaryPart::kStride;
+         i += kStepThreads) {
+      s_.parts[i] = 0;
+    }
+    if (threadIdx.x == 0) s_.valid = counts.valid();
+    for (int row = first; row < tokens; row += kLiveTile) {
+      const int count = min(kLiveTile, tokens - row);
+      load_keys(row, count, band);
+      __syncthreads();
+#pragma unroll 1
+      for (int task = warp_; task < heads_ * kSummaryTasks; task += kStepWarps) {
+        const int head = task / kSummaryTasks;
+        summary_products<kBand>(task % kSummaryTasks, s_.keys + head * s_.kKeys,
+                                s_.inverse + head * kLiveTile, keys(head), slots_,
+                                s_.parts + head * SummaryPart::kStride);
+      }
+      __syncthreads();
+      score_tile(s_.parts, s_.valid, heads_, s_.scores, static_cast<int>(threadIdx.x),
+                 kStepThreads);
+      __syncthreads();
+      if (warp_ == 0) {
+        const float gate = lane_id() < kLiveTile ? s_.gate[lane_id()] : -INFINITY;
+        const int decision = router.route(s_.parts, s_.scores, count, gate);
+        if (lane_id() < kLiveTile) s_.decisions[lane_id()] = decision;
+        if (lane_id() == 0) s_.valid = router.valid();
+      }
+      __syncthreads();
+      load_values(row, count);
+      __syncthreads();
+      const int decision = lane_id() < kLiveTile ? s_.decisions[lane_id()] : -1;
+      if (warp_ == 0) counts.take(decision, s_.gate[lane_id() % kLiveTile], count);
+#pragma unroll 1
+      for (int head = warp_; head < heads_; head += kStepWarps) {
+        move_averages<kDim>({s_.keys + head * s_.kKeys, s_.values + head * s_.kValues, s_.gate},
+                            decision, eta_[head], rules_.gated_rate, keys(head), values(head), 0,
+                            1);
+      }
+      __syncthreads();
+      clear_parts(row + kLiveTile < tokens);
+    }
+    if (warp_ == 0) counts.store(bank_);
+  }
+
+ private:
+  __device__ float* keys(int head) const {
+    return reinterpret_cast<float*>(bank_.summary.k_codes) + int64_t{head} * slots_ * kBand;
+  }
+  __device__ float* values(int head) const {
+    return reinterpret_cast<float*>(bank_.summary.v_codes) + int64_t{head} * slots_ * kDim;
+  }
+
+  __device__ void load_keys(int first, int count, const LaneBand<kDim>& band) {
+    if (warp_ == 0 && lane_id() < kLiveTile) {
+      s_.gate[lane_id()] = lane_id() < count ? source_.gate(first + lane_id()) : -INFINITY;
+    }
+    for_each_vector<kDim, kPlain>(
+        source_, false, heads_, count, [=](int i) { return first + i; },
+        [&](int head, int i, const LaneBits<kDim>& bits) {
+          const float inverse = store_key<kDim>(
+              bits, band, s_.keys + head * s_.kKeys + i * kTokenStride<kBand>);
+          if (lane_id() == 0) s_.inverse[head * kLiveTile + i] = inverse;
+        });
+  }
+  __device__ void load_values(int first, int count) {
+    for_each_vector<kDim, kPlain>(
+        source_, true, heads_, count, [=](int i) { return first + i; },
+        [&](int head, int i, const LaneBits<kDim>& bits) {
+          store_row<kDim>(bits, s_.values + head * s_.kValues + i * kTokenStride<kDim>);
+        });
+  }
+  // Values were in the place of the parts, and those of heads that do not exist are zero.
+  __device__ void clear_parts(bool again) {
+    if (!again) return;
+    for (int i = heads_ * SummaryPart::kStride + static_cast<int>(threadIdx.x);
+         i < kLiveHeads * SummaryPart::kStride; i += kStepThreads) {
+      s_.parts[i] = 0;
+    }
+  }
+
+  const LiveRules& rules_;
+  const int32_t* slow_dims_;
+  const DeviceLandmarkBank& bank_;
+  const float* eta_;
+  const RecentTokens& source_;
+  SummaryStepShared<kDim>& s_;
+  int heads_, slots_, warp_;
+};
+
+}  // namespace kvg::cuda
