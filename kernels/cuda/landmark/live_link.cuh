@@ -9,15 +9,16 @@ namespace kvg::cuda {
 
 // How the CTAs of a cluster send what they know about a tile to the first one (parts, of kFloats
 // floats kStride apart), and how it sends kWords words of decisions back to all. Both have two
-// places, which tiles use in turn: a CTA sends the part of tile i + 2 after it has the decisions of
-// tile i, which came after the part of tile i was used.
+// places there, which tiles use in turn: a CTA sends the part of tile i + 2 when it has the
+// decisions of tile i, which came after the part of tile i was used. It may write that part before:
+// the one of tile i - 1 is then gone.
 template <int kFloats, int kStride, int kHeads, int kWords>
 struct LiveLink {
   static constexpr uint32_t kPartBytes = 4 * kFloats;
   static constexpr uint32_t kDecisionBytes = 4 * kWords;
   static_assert(kPartBytes % 16 == 0 && kStride % 4 == 0 && kWords % 4 == 0);
 
-  alignas(16) float mine[2][kFloats];
+  alignas(16) float mine[3][kFloats];
   alignas(16) float parts[2][kHeads * kStride];  // of all heads, in the first CTA
   alignas(16) int decisions[2][kWords];
   uint64_t arrived[2], decided[2];
@@ -36,7 +37,7 @@ struct LiveLink {
   __device__ void send(int tile, int head) {
     const int place = tile % 2;
     mbarrier_arrive_expect_tx(&decided[place], kDecisionBytes);
-    cp_async_bulk_to_peer(mapa(parts[place] + head * kStride, 0), mine[place], kPartBytes,
+    cp_async_bulk_to_peer(mapa(parts[place] + head * kStride, 0), mine[tile % 3], kPartBytes,
                           mapa(&arrived[place], 0));
   }
   // By one thread of the first CTA, once for every tile, when all there is done with the decisions

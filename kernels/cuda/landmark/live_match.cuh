@@ -10,19 +10,21 @@
 // Which tokens of an eviction the exact bank takes, and where.
 namespace kvg::cuda {
 
-inline constexpr int kMatchWarps = 4;
+inline constexpr int kMatchWarps = 8;
 inline constexpr int kMatchThreads = 32 * kMatchWarps;
+static_assert(kMatchThreads == kLiveBlock && kMatchThreads == kLiveTile * kLiveTile);
 
 struct ExactMatchShared {
   alignas(16) float sums[ExactPart::kFloats];  // means over heads
   float gate[kLiveBlock];
   float match[kLiveBlock];  // similarity with the most similar slot
   int32_t order[kLiveBlock];
+  int32_t targets[kLiveTile];  // of the last pass
   uint64_t valid;
 };
 
-// Takes the decisions of one pass after the other. Four warps, `thread` counts their threads; the
-// first of them knows validity and stamps, slots l and l + 32 by lane l.
+// Takes the decisions of one pass after the other. kMatchWarps warps, `thread` counts their threads;
+// the first of them knows validity and stamps, slots l and l + 32 by lane l.
 class ExactMatcher {
  public:
   __device__ ExactMatcher(const DeviceLandmarkBank& bank, const LiveRules& rules, int kv_heads,
@@ -43,11 +45,10 @@ class ExactMatcher {
     }
   }
 
-  // Before the first pass of an eviction: its gates, gate(row), and pinned tokens.
-  template <typename Gate>
-  __device__ void open(const ExactPass& pass, Gate gate) {
+  // Before the first pass of an eviction, whose token `thread` has this gate.
+  __device__ void open(const ExactPass& pass, float gate) {
     sync();
-    for (int i = thread_; i < pass.tokens; i += kMatchThreads) s_.gate[i] = gate(pass.row + i);
+    s_.gate[thread_] = gate;
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
       const int position = lane_id() + 32 * i;
@@ -75,21 +76,32 @@ class ExactMatcher {
     }
   }
 
+  // What the writes of the pass before do to sums that were taken before them.
+  __device__ void follow_writes() {
+    sync();
+    const int place = thread_ / kLiveTile;
+    const int row = thread_ % kLiveTile;
+    const int slot = s_.targets[place];
+    if (slot < 0) return;
+    s_.sums[ExactPart::kSlots + row * ExactPart::kRow + slot] =
+        s_.sums[ExactPart::kBefore + place * kLiveTile + row];
+  }
+
   // With the sums of the pass. Returns, in the first warp, 32 words: of each token of the pass the
   // slot it is written to, or -1; and of the next pass, if it is of candidates, which tokens of the
   // eviction they are.
   __device__ int decide(const ExactPass& pass) {
     if (thread_ < 32) publish_valid();
     sync();
-    if (pass.kind != ExactPass::group) match_rows(pass);
-    sync();
-    const bool all_matched = pass.first + pass.count >= pass.tokens;
-    if (pass.kind != ExactPass::group && all_matched) put_in_order(pass.tokens);
-    sync();
+    if (pass.kind != ExactPass::group) {
+      match_rows(pass);
+      sync();
+      if (pass.first + pass.count >= pass.tokens) put_in_order(pass.tokens);
+    }
     if (thread_ >= 32) return -1;
-    int next = 0;
-    if (pass.kind == ExactPass::group) next = pass.first + kLiveTile;
     const int word = pass.kind == ExactPass::match ? -1 : choose(pass);
+    if (lane_id() < kLiveTile) s_.targets[lane_id()] = word;
+    const int next = pass.kind == ExactPass::group ? pass.first + kLiveTile : 0;
     const int candidate = next + lane_id() - kLiveTile;
     if (lane_id() < kLiveTile) return word;
     return candidate < pass.candidates ? s_.order[candidate] : -1;
@@ -125,20 +137,26 @@ class ExactMatcher {
     }
   }
 
-  // order[rank] = token: gate descending, then match ascending, then as they came.
+  // order[rank] = token: gate descending, then match ascending, then as they came. Few are put in
+  // order by the first warp alone.
   __device__ void put_in_order(int tokens) {
-    for (int i = thread_; i < tokens; i += kMatchThreads) s_.order[i] = i;  // for NaN
-    sync();
-    for (int i = thread_; i < tokens; i += kMatchThreads) {
-      const float gate = s_.gate[i];
-      const float match = s_.match[i];
+    const bool few = tokens <= 32;
+    if (few && thread_ >= 32) return;
+    s_.order[thread_] = thread_;  // stays where gates are NaN and ranks make no sense
+    few ? __syncwarp() : sync();
+    if (thread_ < tokens) {
+      const float gate = s_.gate[thread_];
+      const float match = s_.match[thread_];
       int rank = 0;
+#pragma unroll 4
       for (int j = 0; j < tokens; ++j) {
-        const bool earlier = s_.match[j] == match ? j < i : s_.match[j] < match;
+        const float other = s_.match[j];
+        const bool earlier = other == match ? j < thread_ : other < match;
         rank += s_.gate[j] > gate || (s_.gate[j] == gate && earlier) ? 1 : 0;
       }
-      s_.order[rank] = i;
+      s_.order[rank] = thread_;
     }
+    few ? __syncwarp() : sync();
   }
 
   // The exact slot that is given up next, never a sink's; -1: none.

@@ -19,6 +19,10 @@ struct ExactPass {
   int32_t first = 0, count = 0;   // tokens of this pass; of a group: candidates
   int32_t pin_row = 0, pins = 0;  // tokens to pin before
   int32_t snapshot = -1;          // taken afterwards
+
+  // Its products can only be taken after the writes of the pass before.
+  __device__ bool waits() const { return kind == group || pins > 0; }
+  __device__ bool opens() const { return first == 0 && kind != group; }  // an eviction
 };
 
 // Walks through the passes of an eviction after the other.
@@ -72,16 +76,18 @@ class ExactPasses {
   bool done_ = true;
 };
 
-// Of a scan.
+// Of a scan; each eviction is read before it is due.
 class ScanPasses {
  public:
   __device__ ScanPasses(const LandmarkScanLaunch& scan, const LiveRules& rules)
-      : steps_(scan.steps), left_(scan.step_count), passes_(rules, scan.first_position) {}
+      : steps_(scan.steps), left_(scan.step_count), passes_(rules, scan.first_position) {
+    if (left_ > 0) step_ = *steps_;
+  }
   __device__ bool next(ExactPass& pass) {
     if (passes_.done()) {
       if (left_ == 0) return false;
-      passes_.open(*steps_++);
-      --left_;
+      passes_.open(step_);
+      if (--left_ > 0) step_ = *++steps_;
     }
     pass = passes_.next();
     return true;
@@ -89,6 +95,7 @@ class ScanPasses {
 
  private:
   const LandmarkScanStep* steps_;
+  LandmarkScanStep step_;
   int32_t left_;
   ExactPasses passes_;
 };

@@ -19,8 +19,12 @@ namespace kvg::cuda {
 template <int kWidth>
 inline constexpr int kTokenStride = kWidth + 16;
 
-// 1 / max(|x|, 1e-6)
-__device__ inline float inverse_norm(float squares) { return fminf(rsqrtf(squares), 1e6f); }
+// 1 / max(|x|, 1e-6); relative error below 2^-22.
+__device__ inline float inverse_norm(float squares) {
+  float inverse;
+  asm("rsqrt.approx.ftz.f32 %0, %1;" : "=f"(inverse) : "f"(squares));
+  return fminf(inverse, 1e6f);
+}
 
 __device__ inline float bf16_low(uint32_t pair) { return __uint_as_float(pair << 16); }
 __device__ inline float bf16_high(uint32_t pair) { return __uint_as_float(pair & 0xffff0000u); }
@@ -51,6 +55,7 @@ __device__ inline float quad_sum(float value) {
 template <int kWidth>
 __device__ inline float average_products(const __nv_bfloat16* tokens, const float* row,
                                          float (&c)[4]) {
+  __syncwarp();  // products are a warp's, and what came before may have been a lane's
   float middle[4] = {}, low[4] = {};
   float squares = 0;
 #pragma unroll
@@ -88,6 +93,7 @@ __device__ inline float average_products(const __nv_bfloat16* tokens, const floa
 template <int kWidth>
 __device__ inline float copy_products(const __nv_bfloat16* tokens, const __nv_bfloat16* row,
                                       float (&c)[4]) {
+  __syncwarp();
   float squares = 0;
 #pragma unroll
   for (int i = 0; i < 4; ++i) c[i] = 0;
@@ -110,7 +116,9 @@ __device__ inline float copy_products(const __nv_bfloat16* tokens, const __nv_bf
 struct SummaryPart {
   static constexpr int kSlots = 0;                                     // [slot, t'] <t', slot>
   static constexpr int kTokens = kSlots + kLiveSlots * kLiveTile;      // [t, t'] <t', t>
-  static constexpr int kSquares = kTokens + kLiveTile * kLiveTile;     // [slot] |slot|^2
+  // The same with the tokens t of the tile before.
+  static constexpr int kBefore = kTokens + kLiveTile * kLiveTile;
+  static constexpr int kSquares = kBefore + kLiveTile * kLiveTile;     // [slot] |slot|^2
   static constexpr int kInverses = kSquares + kLiveSlots;              // [slot] inverse norm
   static constexpr int kTokenNorms = kInverses + kLiveSlots;           // [t] max(|t|, 1e-6)
   static constexpr int kTokenSquares = kTokenNorms + kLiveTile;        // [t] |t|^2
@@ -124,7 +132,9 @@ struct ExactPart {
   static constexpr int kRow = kLiveSlots + 8;
   static constexpr int kSlots = 0;                            // [t', slot], rows kRow apart
   static constexpr int kTokens = kSlots + kLiveTile * kRow;   // [t, t']
-  static constexpr int kFloats = kTokens + kLiveTile * kLiveTile;
+  // The same with the tokens t of the pass before.
+  static constexpr int kBefore = kTokens + kLiveTile * kLiveTile;
+  static constexpr int kFloats = kBefore + kLiveTile * kLiveTile;
 };
 
 // Products [column, t'] of eight columns from `first` on, scaled by `inverse` of t'.
@@ -138,47 +148,53 @@ __device__ inline void store_columns(float* products, int first, const float (&c
   column[kLiveTile + g + 8] = c[3] * inverse[g + 8];
 }
 
-// Task 0 .. 7: eight slots of the summary bank; 8, 9: eight tokens. `inverse` [t'] of the tokens,
-// `slots` [count, kBand].
-inline constexpr int kSummaryTasks = kLiveSlots / 8 + 2;
+// With slots [8 task, 8 task + 8) of the summary bank; `inverse` [t'] of the tokens, `slots` [count,
+// kBand].
+inline constexpr int kSlotTasks = kLiveSlots / 8;
 template <int kBand>
-__device__ inline void summary_products(int task, const __nv_bfloat16* tokens,
-                                        const float* inverse, const float* slots, int count,
-                                        float* part) {
-  const int g = lane_id() / 4;
+__device__ inline void slot_products(int task, const __nv_bfloat16* tokens, const float* inverse,
+                                     const float* slots, int count, float* part) {
+  const int slot = 8 * task + lane_id() / 4;
   float c[4];
-  if (task < kLiveSlots / 8) {
-    const int slot = 8 * task + g;
-    const float squares = average_products<kBand>(
-        tokens, slot < count ? slots + static_cast<int64_t>(slot) * kBand : nullptr, c);
-    store_columns(part + SummaryPart::kSlots, 8 * task, c, inverse);
-    if (lane_id() % 4 != 0) return;
-    part[SummaryPart::kSquares + slot] = squares;
-    part[SummaryPart::kInverses + slot] = inverse_norm(squares);
-    return;
-  }
-  const int first = 8 * (task - kLiveSlots / 8);
-  const float squares =
-      copy_products<kBand>(tokens, tokens + (first + g) * kTokenStride<kBand>, c);
-  store_columns(part + SummaryPart::kTokens, first, c, inverse);
+  const float squares = average_products<kBand>(
+      tokens, slot < count ? slots + static_cast<int64_t>(slot) * kBand : nullptr, c);
+  store_columns(part + SummaryPart::kSlots, 8 * task, c, inverse);
   if (lane_id() % 4 != 0) return;
-  part[SummaryPart::kTokenNorms + first + g] = fmaxf(sqrtf(squares), 1e-6f);
-  part[SummaryPart::kTokenSquares + first + g] = squares;
+  part[SummaryPart::kSquares + slot] = squares;
+  part[SummaryPart::kInverses + slot] = inverse_norm(squares);
 }
 
-// Cosines of all tokens with eight slots, or eight tokens, of the exact bank; `slots` [count, kDim].
-inline constexpr int kExactTasks = kLiveSlots / 8 + 2;
+// With tokens [8 task, 8 task + 8) of the tile.
+inline constexpr int kTokenTasks = kLiveTile / 8;
+template <int kBand>
+__device__ inline void token_products(int task, const __nv_bfloat16* tokens, const float* inverse,
+                                      float* part) {
+  const int token = 8 * task + lane_id() / 4;
+  float c[4];
+  const float squares = copy_products<kBand>(tokens, tokens + token * kTokenStride<kBand>, c);
+  store_columns(part + SummaryPart::kTokens, 8 * task, c, inverse);
+  if (lane_id() % 4 != 0) return;
+  part[SummaryPart::kTokenNorms + token] = fmaxf(sqrtf(squares), 1e-6f);
+  part[SummaryPart::kTokenSquares + token] = squares;
+}
+
+// With tokens [8 task, 8 task + 8) of the tile before.
+template <int kBand>
+__device__ inline void before_products(int task, const __nv_bfloat16* tokens, const float* inverse,
+                                       const __nv_bfloat16* before, float* part) {
+  float c[4];
+  copy_products<kBand>(tokens, before + (8 * task + lane_id() / 4) * kTokenStride<kBand>, c);
+  store_columns(part + SummaryPart::kBefore, 8 * task, c, inverse);
+}
+
+// Cosines of all tokens of a pass with eight rows, of slots or tokens: `row` is that of row g, null
+// for a slot beyond the bank.
 template <int kDim>
-__device__ inline void exact_cosines(int task, const __nv_bfloat16* tokens, const float* inverse,
-                                     const __nv_bfloat16* slots, int count, float (&c)[4]) {
+__device__ inline void exact_cosines(const __nv_bfloat16* tokens, const float* inverse,
+                                     const __nv_bfloat16* row, float (&c)[4]) {
   const int g = lane_id() / 4;
   const int t = lane_id() % 4;
-  const bool to_slots = task < kLiveSlots / 8;
-  const int column = to_slots ? 8 * task + g : 8 * (task - kLiveSlots / 8) + g;
-  const __nv_bfloat16* row = to_slots ? slots + static_cast<int64_t>(column) * kDim
-                                      : tokens + column * kTokenStride<kDim>;
-  const bool there = !to_slots || column < count;
-  const float mine = inverse_norm(copy_products<kDim>(tokens, there ? row : nullptr, c));
+  const float mine = inverse_norm(copy_products<kDim>(tokens, row, c));
   const float left = __shfl_sync(kWarp, mine, 8 * t);
   const float right = __shfl_sync(kWarp, mine, 8 * t + 4);
   c[0] *= left * inverse[g];
@@ -187,17 +203,19 @@ __device__ inline void exact_cosines(int task, const __nv_bfloat16* tokens, cons
   c[3] *= right * inverse[g + 8];
 }
 
+// Of task 0 .. 7, slots from 8 task on, and of the following kTokenTasks, tokens of the pass, and as
+// many again, tokens of the pass before.
 __device__ inline void store_cosines(int task, const float (&c)[4], float* part) {
   const int g = lane_id() / 4;
   const int t = lane_id() % 4;
-  if (task < kLiveSlots / 8) {
+  if (task < kSlotTasks) {
     float* row = part + ExactPart::kSlots + g * ExactPart::kRow + 8 * task + 2 * t;
     *reinterpret_cast<float2*>(row) = make_float2(c[0], c[1]);
     *reinterpret_cast<float2*>(row + 8 * ExactPart::kRow) = make_float2(c[2], c[3]);
     return;
   }
   float* column =
-      part + ExactPart::kTokens + (8 * (task - kLiveSlots / 8) + 2 * t) * kLiveTile + g;
+      part + ExactPart::kTokens + (8 * (task - kSlotTasks) + 2 * t) * kLiveTile + g;
   column[0] = c[0];
   column[kLiveTile] = c[1];
   column[8] = c[2];

@@ -8,8 +8,9 @@
 // one wrapper each, named after the instruction.
 namespace kvg::cuda {
 
-// Threads [.., threads) of a CTA that use barrier `id`, 1 to 15.
+// Of `threads` threads of a CTA, whole warps, that share barrier `id`, 1 to 15.
 __device__ inline void bar_sync(int id, int threads) {
+  __syncwarp();  // the instruction is a warp's
   asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
 }
 

@@ -55,14 +55,31 @@ __device__ inline int free_slot(uint64_t valid, int slots) {
   return slot < slots ? slot : -1;
 }
 
+// What the decisions of a tile do to products with tokens of later tiles.
+struct LiveMoves {
+  int decision[kLiveTile];
+  float gate[kLiveTile];
+  // [t, head] When token t moves a slot at rate r, its |slot|^2 becomes (1 - r)^2 |slot|^2 + this.
+  float added[kLiveTile * kLiveHeads];
+};
+
 // Takes the decisions of one tile after the other; one warp. Lanes 0 .. 15 have a row t' each and
 // the first four heads, lanes 16 .. 31 the same rows and the others. Parts of heads that do not
-// exist are zero.
+// exist are zero. Scores are sums over heads.
+//
+// What bounds a token is one chain: the slot of the token before, products and norms of that slot,
+// their new score with this token, the comparison with the best of the other slots. Everything else
+// is started before it or done beside it.
 class SummaryRouter {
  public:
   __device__ SummaryRouter(const LiveRules& rules, const float* eta, int kv_heads, int slots,
                            uint64_t valid)
-      : rules_(rules), slots_(slots), share_(1.0f / static_cast<float>(kv_heads)), valid_(valid) {
+      : tau_summary_(rules.tau_summary),
+        tau_merge_(rules.tau_merge * static_cast<float>(kv_heads)),
+        gated_(rules.gated_rate),
+        slots_(slots),
+        valid_(valid),
+        unused_(free_slot(valid, slots)) {
 #pragma unroll
     for (int k = 0; k < 4; ++k) {
       const int head = lane_id() / 16 * 4 + k;
@@ -73,93 +90,178 @@ class SummaryRouter {
   __device__ uint64_t valid() const { return valid_; }
 
   // parts [heads, SummaryPart], kStride apart, of which products and squares move on; scores
-  // [t', slot], -infinity in unused slots. `gate`: that of token lane_id(). Returns the decision
-  // about token lane_id().
-  __device__ int route(float* parts, float* scores, int count, float gate) {
-    float* mine = parts + lane_id() / 16 * 4 * SummaryPart::kStride;
-    const int row = lane_id() % 16;
-    const unsigned offered = __ballot_sync(kWarp, gate >= rules_.tau_summary);
+  // [t', slot], -infinity in unused slots. `gate`: that of token lane_id(). Leaves LiveMoves and
+  // returns the decision about token lane_id().
+  __device__ int route(float* parts, float* scores, int count, float gate, LiveMoves& moves) {
+    const int lane = lane_id();
+    const int row = lane % 16;
+    float* mine = parts + lane / 16 * 4 * SummaryPart::kStride;
     int decision = -1;
-    LiveBest best = row_best(scores, 0, -1);
-    for (int t = 0; t < count; ++t) {
-      const int following = min(t + 1, kLiveTile - 1);
-      if ((offered >> t & 1u) == 0) {
-        best = row_best(scores, following, -1);
-        continue;
+    if (lane < kLiveTile) moves.gate[lane] = gate;
+    unsigned left = __ballot_sync(kWarp, gate >= tau_summary_) & ((1u << count) - 1);
+    if (left != 0) {
+      int t = __ffs(static_cast<int>(left)) - 1;
+      Token token = read_token(mine, t, gate);
+      LiveBest best = warp_best_of(scores[t * kScoreStride + lane],
+                                   scores[t * kScoreStride + lane + 32]);
+      for (;;) {
+        const bool opens = !(best.score >= tau_merge_) && unused_ >= 0;
+        const int slot = opens ? unused_ : best.slot;
+        float* column = mine + SummaryPart::kSlots + slot * kLiveTile;
+        float* square = mine + SummaryPart::kSquares + slot;
+        float own[4], with_token[4], squares[4];
+#pragma unroll
+        for (int k = 0; k < 4; ++k) {
+          own[k] = column[k * SummaryPart::kStride + row];
+          with_token[k] = column[k * SummaryPart::kStride + t];
+          squares[k] = square[k * SummaryPart::kStride];
+        }
+        left &= left - 1;
+        const int following = left != 0 ? __ffs(static_cast<int>(left)) - 1 : t;
+        const float low = scores[following * kScoreStride + lane];
+        const float high = scores[following * kScoreStride + lane + 32];
+        const Token next = read_token(mine, following, gate);
+        const LiveBest rest = warp_best_of(lane == slot ? -INFINITY : low,
+                                           lane + 32 == slot ? -INFINITY : high);
+        float added[4], part[4];
+#pragma unroll
+        for (int k = 0; k < 4; ++k) {
+          const float rate = opens ? 1.0f : gated_ ? eta_[k] * token.gate : eta_[k];
+          const float stays = 1 - rate;
+          own[k] = fmaf(rate, token.product[k] - own[k], own[k]);
+          const float twice = 2 * rate * token.norm[k];
+          added[k] = fmaf(stays, twice * with_token[k], rate * rate * token.square[k]);
+          squares[k] = fmaf(stays * stays, squares[k], added[k]);
+          part[k] = own[k] * inverse_norm(squares[k]);
+        }
+        const float half = (part[0] + part[1]) + (part[2] + part[3]);
+        const float score =
+            __shfl_sync(kWarp, half, following) + __shfl_sync(kWarp, half, following + 16);
+        const float whole = half + __shfl_xor_sync(kWarp, half, 16);
+        __syncwarp();
+#pragma unroll
+        for (int k = 0; k < 4; ++k) {
+          column[k * SummaryPart::kStride + row] = own[k];
+          square[k * SummaryPart::kStride] = squares[k];
+          moves.added[t * kLiveHeads + lane / 16 * 4 + k] = added[k];
+        }
+        if (lane < kLiveTile) scores[row * kScoreStride + slot] = whole;
+        if (lane == t) decision = opens ? slot + kOpens : slot;
+        __syncwarp();
+        if (opens) {
+          valid_ |= uint64_t{1} << slot;
+          unused_ = free_slot(valid_, slots_);
+        }
+        if (left == 0) break;
+        const bool moved = score > rest.score || (score == rest.score && slot < rest.slot);
+        best = moved ? LiveBest{score, slot} : rest;
+        t = following;
+        token = next;
       }
-      bool opens = false;
-      int slot = best.slot;
-      if (!(best.score >= rules_.tau_merge)) {
-        const int unused = free_slot(valid_, slots_);
-        opens = unused >= 0;
-        slot = opens ? unused : slot;
-      }
-      valid_ |= uint64_t{1} << slot;
-      if (lane_id() == t) decision = opens ? slot + kOpens : slot;
-      const float others = __shfl_sync(kWarp, gate, t);
-      const float score = move(mine, t, slot, opens, others);
-      const LiveBest rest = row_best(scores, following, slot);
-      // Both halves of the heads, of this lane's row and of the next token's.
-      const float whole = (score + __shfl_xor_sync(kWarp, score, 16)) * share_;
-      const float next = __shfl_sync(kWarp, whole, following);
-      if (lane_id() < 16) scores[row * kScoreStride + slot] = whole;
-      __syncwarp();
-      const bool moved = next > rest.score || (next == rest.score && slot < rest.slot);
-      best = moved ? LiveBest{next, slot} : rest;
     }
+    if (lane < kLiveTile) moves.decision[lane] = decision;
     return decision;
   }
 
  private:
-  __device__ static LiveBest row_best(const float* scores, int row, int without) {
-    const int lane = lane_id();
-    const float* at = scores + row * kScoreStride;
-    const float low = lane == without ? -INFINITY : at[lane];
-    const float high = lane + 32 == without ? -INFINITY : at[lane + 32];
-    return warp_best_of(low, high);
+  // What is needed of the token that moves a slot, by head.
+  struct Token {
+    float product[4];  // with the lane's row
+    float norm[4], square[4];
+    float gate;
+  };
+  __device__ static Token read_token(const float* mine, int t, float gate) {
+    Token token;
+#pragma unroll
+    for (int k = 0; k < 4; ++k) {
+      const float* part = mine + k * SummaryPart::kStride;
+      token.product[k] = part[SummaryPart::kTokens + t * kLiveTile + lane_id() % 16];
+      token.norm[k] = part[SummaryPart::kTokenNorms + t];
+      token.square[k] = part[SummaryPart::kTokenSquares + t];
+    }
+    token.gate = __shfl_sync(kWarp, gate, t);
+    return token;
   }
 
-  // Moves the column of `slot` towards token t; returns what the lane's four heads add to the score
-  // of its row.
-  __device__ float move(float* parts, int t, int slot, bool opens, float gate) const {
-    const int row = lane_id() % 16;
-    float moved[4], squares[4];
+  float tau_summary_, tau_merge_;
+  bool gated_;
+  int slots_;
+  float eta_[4];
+  uint64_t valid_;
+  int unused_;  // the first unused slot, -1: none
+};
+
+// Tokens of a tile by the slot they go to. Of lane_id() < 16: its slot, and as a mask the tokens of
+// the same slot; `first`: the first token of every slot.
+struct LiveGroups {
+  int slot;
+  unsigned peers, first;
+  __device__ explicit LiveGroups(int decision) {
+    slot = decision >= 0 ? decision % kOpens : -1 - lane_id();
+    peers = __match_any_sync(kWarp, slot);
+    const bool leads = decision >= 0 && (peers & ((1u << lane_id()) - 1)) == 0;
+    first = __ballot_sync(kWarp, leads);
+  }
+  // Calls use(slot, tokens) by all lanes, for every `warps`-th slot.
+  template <typename Use>
+  __device__ void each(int warp, int warps, Use use) const {
+    unsigned leaders = first;
+    for (int i = 0; leaders != 0; leaders &= leaders - 1, ++i) {
+      if (i % warps != warp) continue;
+      const int leader = __ffs(static_cast<int>(leaders)) - 1;
+      use(__shfl_sync(kWarp, slot, leader), __shfl_sync(kWarp, peers, leader));
+    }
+  }
+};
+
+// Products and scores of a tile that was compared with the averages as they were before the moves
+// of the tile before: what they are after. Warps as in LiveGroups::each().
+__device__ inline void follow_moves(const LiveMoves& moves, const LiveRules& rules,
+                                    const float* eta, int kv_heads, float* parts, float* scores,
+                                    int warp, int warps) {
+  const int row = lane_id() % 16;
+  const int first_head = lane_id() / 16 * 4;
+  float* mine = parts + first_head * SummaryPart::kStride;
+  const LiveGroups groups(lane_id() < kLiveTile ? moves.decision[lane_id()] : -1);
+  groups.each(warp, warps, [&](int slot, unsigned tokens) {
+    float own[4], squares[4];
+#pragma unroll
+    for (int k = 0; k < 4; ++k) {
+      const float* part = mine + k * SummaryPart::kStride;
+      own[k] = part[SummaryPart::kSlots + slot * kLiveTile + row];
+      squares[k] = part[SummaryPart::kSquares + slot];
+    }
+    for (; tokens != 0; tokens &= tokens - 1) {
+      const int t = __ffs(static_cast<int>(tokens)) - 1;
+      const bool opens = moves.decision[t] >= kOpens;
+      const float gate = rules.gated_rate ? moves.gate[t] : 1.0f;
+#pragma unroll
+      for (int k = 0; k < 4; ++k) {
+        const int head = first_head + k;
+        const float rate = opens ? 1.0f : head < kv_heads ? eta[head] * gate : 0.0f;
+        const float stays = 1 - rate;
+        const float product =
+            mine[k * SummaryPart::kStride + SummaryPart::kBefore + t * kLiveTile + row];
+        own[k] = fmaf(rate, product - own[k], own[k]);
+        squares[k] = fmaf(stays * stays, squares[k], moves.added[t * kLiveHeads + head]);
+      }
+    }
     float score = 0;
 #pragma unroll
     for (int k = 0; k < 4; ++k) {
-      const float* part = parts + k * SummaryPart::kStride;
-      const float rate = opens ? 1.0f : rules_.gated_rate ? eta_[k] * gate : eta_[k];
-      const float stays = 1 - rate;
-      const float* column = part + SummaryPart::kSlots + slot * kLiveTile;
-      const float product = column[row];
-      const float token = part[SummaryPart::kTokens + t * kLiveTile + row];
-      moved[k] = fmaf(rate, token - product, product);
-      const float with_token = column[t] * part[SummaryPart::kTokenNorms + t];
-      const float inner = fmaf(stays, part[SummaryPart::kSquares + slot], 2 * rate * with_token);
-      squares[k] = fmaf(stays, inner, rate * rate * part[SummaryPart::kTokenSquares + t]);
-      score = fmaf(moved[k], inverse_norm(squares[k]), score);
-    }
-    __syncwarp();  // all have read
-#pragma unroll
-    for (int k = 0; k < 4; ++k) {
-      float* part = parts + k * SummaryPart::kStride;
-      part[SummaryPart::kSlots + slot * kLiveTile + row] = moved[k];
+      float* part = mine + k * SummaryPart::kStride;
+      score = fmaf(own[k], inverse_norm(squares[k]), score);
+      part[SummaryPart::kSlots + slot * kLiveTile + row] = own[k];
       part[SummaryPart::kSquares + slot] = squares[k];
     }
-    return score;
-  }
-
-  LiveRules rules_;
-  int slots_;
-  float share_;
-  float eta_[4];
-  uint64_t valid_;
-};
+    score += __shfl_xor_sync(kWarp, score, 16);
+    if (lane_id() < kLiveTile) scores[row * kScoreStride + slot] = score;
+  });
+}
 
 // Scores of a tile before its first token, by `threads` threads that count from `thread`.
 __device__ inline void score_tile(const float* parts, uint64_t valid, int kv_heads, float* scores,
                                   int thread, int threads) {
-  const float share = 1.0f / static_cast<float>(kv_heads);
   for (int i = thread; i < kLiveSlots * kLiveTile / 4; i += threads) {
     const int slot = i / (kLiveTile / 4);
     const int row = i % (kLiveTile / 4) * 4;
@@ -176,10 +278,10 @@ __device__ inline void score_tile(const float* parts, uint64_t valid, int kv_hea
     }
     const bool used = (valid >> slot & 1u) != 0;
     float* at = scores + row * kScoreStride + slot;
-    at[0] = used ? sum.x * share : -INFINITY;
-    at[kScoreStride] = used ? sum.y * share : -INFINITY;
-    at[2 * kScoreStride] = used ? sum.z * share : -INFINITY;
-    at[3 * kScoreStride] = used ? sum.w * share : -INFINITY;
+    at[0] = used ? sum.x : -INFINITY;
+    at[kScoreStride] = used ? sum.y : -INFINITY;
+    at[2 * kScoreStride] = used ? sum.z : -INFINITY;
+    at[3 * kScoreStride] = used ? sum.w : -INFINITY;
   }
 }
 
@@ -254,47 +356,45 @@ class SummaryCounts {
   float count_[2], log_weight_[2];
 };
 
+// A lane's coordinates of an average, and of a token, by one access.
+template <int kWidth>
+__device__ inline LaneWords<float, kWidth>* lane_floats(float* row) {
+  return reinterpret_cast<LaneWords<float, kWidth>*>(row) + lane_id();
+}
+template <int kWidth>
+__device__ inline void move_lane(const __nv_bfloat16* token, float rate,
+                                 LaneWords<float, kWidth>& x) {
+  const auto bits = reinterpret_cast<const LaneWords<uint16_t, kWidth>*>(token)[lane_id()];
+#pragma unroll
+  for (int i = 0; i < kWidth; ++i) {
+    const float to = __uint_as_float(static_cast<uint32_t>(bits.word[i]) << 16);
+    x.word[i] = __fmaf_rn(rate, __fsub_rn(to, x.word[i]), x.word[i]);
+  }
+}
+
 // The averages of one head follow the decisions of a tile: keys [slots, kDim / 2], values [slots,
-// kDim]. Warp `warp` of `warps` does its share; several tokens of one slot are one warp's, in
-// order. `decision`: of token lane_id().
+// kDim]; several tokens of one slot in order. `decision`: of token lane_id(). Warps as in
+// LiveGroups::each().
 template <int kDim>
 __device__ inline void move_averages(const SummaryTokenView& tokens, int decision, float eta,
                                      bool gated, float* keys, float* values, int warp, int warps) {
   constexpr int kBand = kDim / 2;
-  const unsigned offered = __ballot_sync(kWarp, decision >= 0);
-  const int mine = decision >= 0 ? decision % kOpens : -1 - lane_id();
-  const unsigned peers = __match_any_sync(kWarp, mine);
-  unsigned first = __ballot_sync(kWarp, (peers & ((1u << lane_id()) - 1)) == 0) & offered;
-  for (int i = 0; first != 0; first &= first - 1, ++i) {
-    if (i % warps != warp) continue;
-    const int leader = __ffs(static_cast<int>(first)) - 1;
-    const int slot = __shfl_sync(kWarp, mine, leader);
-    unsigned group = __shfl_sync(kWarp, peers, leader);
-    float* key = keys + static_cast<int64_t>(slot) * kBand;
-    float* value = values + static_cast<int64_t>(slot) * kDim;
-    float x[3 * kBand / 32];
-#pragma unroll
-    for (int k = 0; k < kBand / 32; ++k) x[k] = key[lane_id() + 32 * k];
-#pragma unroll
-    for (int k = 0; k < kDim / 32; ++k) x[kBand / 32 + k] = value[lane_id() + 32 * k];
+  const LiveGroups groups(decision);
+  groups.each(warp, warps, [&](int slot, unsigned group) {
+    auto* key = lane_floats<kBand / 32>(keys + static_cast<int64_t>(slot) * kBand);
+    auto* value = lane_floats<kDim / 32>(values + static_cast<int64_t>(slot) * kDim);
+    auto k = *key;
+    auto v = *value;
     for (; group != 0; group &= group - 1) {
       const int t = __ffs(static_cast<int>(group)) - 1;
       const bool opens = __shfl_sync(kWarp, decision, t) >= kOpens;
       const float rate = opens ? 1.0f : gated ? __fmul_rn(eta, tokens.gate[t]) : eta;
-      const __nv_bfloat16* k_row = tokens.keys + t * kTokenStride<kDim / 2>;
-      const __nv_bfloat16* v_row = tokens.values + t * kTokenStride<kDim>;
-#pragma unroll
-      for (int k = 0; k < 3 * kBand / 32; ++k) {
-        const __nv_bfloat16* row = k < kBand / 32 ? k_row + 32 * k : v_row + 32 * k - kBand;
-        const float token = __bfloat162float(row[lane_id()]);
-        x[k] = __fmaf_rn(rate, __fsub_rn(token, x[k]), x[k]);
-      }
+      move_lane<kBand / 32>(tokens.keys + t * kTokenStride<kBand>, rate, k);
+      move_lane<kDim / 32>(tokens.values + t * kTokenStride<kDim>, rate, v);
     }
-#pragma unroll
-    for (int k = 0; k < kBand / 32; ++k) key[lane_id() + 32 * k] = x[k];
-#pragma unroll
-    for (int k = 0; k < kDim / 32; ++k) value[lane_id() + 32 * k] = x[kBand / 32 + k];
-  }
+    *key = k;
+    *value = v;
+  });
 }
 
 }  // namespace kvg::cuda

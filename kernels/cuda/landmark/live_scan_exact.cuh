@@ -17,7 +17,7 @@ template <int kDim>
 struct ExactScanShared {
   alignas(16) __nv_bfloat16 keys[kLiveSlots * kDim];  // as in global memory, and so are the values
   alignas(16) __nv_bfloat16 values[kLiveSlots * kDim];
-  alignas(16) ExactTokens<kDim> tokens;
+  alignas(16) ExactTokens<kDim> tokens[2];
   ExactLink link;
   ExactMatchShared match;  // in the first CTA
 };
@@ -72,14 +72,14 @@ class ExactScan {
       to.values[i] = token(p_.v, row);
     }
   }
-  __device__ void put(const Fetched& from) {
+  __device__ void put(const Fetched& from, ExactTokens<kDim>& tokens) const {
 #pragma unroll
     for (int i = 0; i < kTokens; ++i) {
       const int place = warp_ + i * kLiveWorkers;
-      store_row<kDim>(from.keys[i], s_.tokens.keys + place * kTokenStride<kDim>);
-      store_row<kDim>(from.values[i], s_.tokens.values + place * kTokenStride<kDim>);
+      store_row<kDim>(from.keys[i], tokens.keys + place * kTokenStride<kDim>);
+      store_row<kDim>(from.values[i], tokens.values + place * kTokenStride<kDim>);
       const float inverse = inverse_norm(warp_sum(lane_squares<kDim>(from.values[i])));
-      if (lane_id() == 0) s_.tokens.inverse[place] = inverse;
+      if (lane_id() == 0) tokens.inverse[place] = inverse;
     }
   }
 
@@ -91,10 +91,10 @@ class ExactScan {
     }
   }
   // By one thread, after all writers have called fence_proxy_async() and a barrier.
-  __device__ void store_slots(const DeviceLandmarkBank& to) const {
+  __device__ void store_slots(uint8_t* keys, uint8_t* values) const {
     const auto bytes = static_cast<uint32_t>(slots_ * kDim * 2);
-    cp_async_bulk_store(to.exact.k_codes + int64_t{head_} * bytes, s_.keys, bytes);
-    cp_async_bulk_store(to.exact.v_codes + int64_t{head_} * bytes, s_.values, bytes);
+    cp_async_bulk_store(keys + int64_t{head_} * bytes, s_.keys, bytes);
+    cp_async_bulk_store(values + int64_t{head_} * bytes, s_.values, bytes);
     cp_async_bulk_commit_group();
   }
   // Before slots change: the snapshot before has been read.
@@ -118,7 +118,7 @@ class ExactScan {
     finish_writes();
   }
 
-  __device__ void write(int word) {
+  __device__ void write(const ExactTokens<kDim>& tokens, int word) {
     const bool writes = __any_sync(kWarp, lane_id() < kLiveTile && word >= 0);
     if (!writes) return;
     wait_for_store();
@@ -126,46 +126,87 @@ class ExactScan {
       const int slot = __shfl_sync(kWarp, word, place);
       if (slot < 0) continue;
       const int at = place * kTokenStride<kDim>;
-      store_row<kDim>(lane_bits<kDim>(s_.tokens.keys + at), s_.keys + slot * kDim);
-      store_row<kDim>(lane_bits<kDim>(s_.tokens.values + at), s_.values + slot * kDim);
+      store_row<kDim>(lane_bits<kDim>(tokens.keys + at), s_.keys + slot * kDim);
+      store_row<kDim>(lane_bits<kDim>(tokens.values + at), s_.values + slot * kDim);
     }
     finish_writes();
+  }
+
+  // The products of a pass whose tokens are there.
+  __device__ void multiply_and_send(int pass) {
+    const ExactTokens<kDim>& tokens = s_.tokens[pass % 2];
+    const ExactTokens<kDim>& before = s_.tokens[(pass + 1) % 2];
+    for (int task = warp_; task < kSlotTasks + 2 * kTokenTasks; task += kLiveWorkers) {
+      const int row = 8 * (task % kSlotTasks) + lane_id() / 4;
+      const __nv_bfloat16* values = s_.values + row * kDim;
+      if (task >= kSlotTasks) {
+        const bool own = task < kSlotTasks + kTokenTasks;
+        values = (own ? tokens : before).values + row % kLiveTile * kTokenStride<kDim>;
+      }
+      const bool there = task >= kSlotTasks || row < slots_;
+      float c[4];
+      exact_cosines<kDim>(tokens.values, tokens.inverse, there ? values : nullptr, c);
+      store_cosines(task, c, s_.link.mine[pass % 3]);
+    }
+    finish_writes();
+    if (threadIdx.x == 0) s_.link.send(pass, head_);
   }
 
   __device__ void work() {
     read_slots(p_.bank.exact.k_codes, s_.keys);
     read_slots(p_.bank.exact.v_codes, s_.values);
-    finish_writes();
-    ScanPasses passes(p_, rules_);
-    ExactPass pass, ahead;
+    ScanPasses walk(p_, rules_);
+    ExactPass pass, next;
     Fetched fetched;
-    bool more = passes.next(pass);
-    if (more) fetch(pass, 0, fetched);
-    for (int i = 0; more; ++i) {
-      if (pass.pins > 0) pin(pass);
-      put(fetched);
-      more = passes.next(ahead);
-      if (more && ahead.kind != ExactPass::group) fetch(ahead, 0, fetched);
-      sync_workers();
-      float* part = s_.link.mine[i % 2];
-      for (int task = warp_; task < kExactTasks; task += kLiveWorkers) {
-        float cosines[4];
-        exact_cosines<kDim>(task, s_.tokens.values, s_.tokens.inverse, s_.values, slots_, cosines);
-        store_cosines(task, cosines, part);
-      }
+    if (!walk.next(pass)) pass.count = -1;
+    const bool any = pass.count >= 0;
+    if (any) {
       finish_writes();
-      if (threadIdx.x == 0) s_.link.send(i, head_);
-      const int word = s_.link.wait_decisions(i)[lane_id()];
-      write(word);
-      if (threadIdx.x == 0 && pass.snapshot >= 0) store_slots(p_.snapshots[pass.snapshot]);
-      if (more && ahead.kind == ExactPass::group) {
-        fetch(ahead, __shfl_down_sync(kWarp, word, kLiveTile), fetched);
-      }
-      sync_workers();  // all have used the tokens
-      pass = ahead;
+      if (pass.pins > 0) pin(pass);
+      fetch(pass, 0, fetched);
+      put(fetched, s_.tokens[0]);
+      sync_workers();
+      multiply_and_send(0);
     }
+    bool more = any && walk.next(next);
+    if (more && !next.waits()) fetch(next, 0, fetched);
+    for (int i = 0; any; ++i) {
+      uint8_t* keys = nullptr;
+      uint8_t* values = nullptr;
+      if (threadIdx.x == 0 && pass.snapshot >= 0) {
+        keys = p_.snapshots[pass.snapshot].exact.k_codes;
+        values = p_.snapshots[pass.snapshot].exact.v_codes;
+      }
+      const bool waits = more && next.waits();
+      ExactPass third;
+      bool yet_more = false;
+      if (more && !waits) {
+        put(fetched, s_.tokens[(i + 1) % 2]);
+        yet_more = walk.next(third);
+        if (yet_more && !third.waits()) fetch(third, 0, fetched);
+        sync_workers();
+        multiply_and_send(i + 1);
+      }
+      const int word = s_.link.wait_decisions(i)[lane_id()];
+      write(s_.tokens[i % 2], word);
+      if (keys != nullptr) store_slots(keys, values);
+      if (waits) {
+        if (next.pins > 0) pin(next);
+        fetch(next, __shfl_down_sync(kWarp, word, kLiveTile), fetched);
+        put(fetched, s_.tokens[(i + 1) % 2]);
+        yet_more = walk.next(third);
+        if (yet_more && !third.waits()) fetch(third, 0, fetched);
+        sync_workers();
+        multiply_and_send(i + 1);
+      }
+      if (!more) break;
+      pass = next;
+      next = third;
+      more = yet_more;
+    }
+    finish_writes();
     if (threadIdx.x != 0) return;
-    store_slots(p_.bank);
+    store_slots(p_.bank.exact.k_codes, p_.bank.exact.v_codes);
     cp_async_bulk_wait_group();
   }
 
@@ -174,23 +215,27 @@ class ExactScan {
     const int thread = static_cast<int>(threadIdx.x) - 32 * kLiveWorkers;
     ExactMatcher matcher(p_.bank, rules_, heads_, p_.first_position, s_.match, thread,
                          kMatchBarrier);
-    ScanPasses passes(p_, rules_);
-    ExactPass pass;
+    ScanPasses walk(p_, rules_);
+    ExactPass pass, next;
     if (thread == 0) {
       s_.link.expect(0, heads_);
       s_.link.expect(1, heads_);
     }
-    bool opens = true;
-    for (int i = 0; passes.next(pass); ++i) {
-      if (opens) matcher.open(pass, [this](int row) { return p_.gate[row]; });
-      opens = pass.kind == ExactPass::whole ||
-              (pass.kind == ExactPass::group && pass.first + pass.count >= pass.candidates);
+    bool more = walk.next(pass);
+    float gate = more && thread < pass.tokens ? p_.gate[pass.row + thread] : 0;
+    for (int i = 0; more; ++i) {
+      if (pass.opens()) matcher.open(pass, gate);
+      more = walk.next(next);
+      if (more && next.opens() && thread < next.tokens) gate = p_.gate[next.row + thread];
       matcher.add_heads(s_.link.wait_parts(i), ExactPart::kFloats);
+      if (i > 0 && !pass.waits()) matcher.follow_writes();
       const int word = matcher.decide(pass);
-      if (thread >= 32) continue;
-      if (thread == 0) s_.link.expect(i + 2, heads_);
-      s_.link.broadcast(i, heads_, word);
-      if (pass.snapshot >= 0) matcher.store(p_.snapshots[pass.snapshot]);
+      if (thread < 32) {
+        if (thread == 0) s_.link.expect(i + 2, heads_);
+        s_.link.broadcast(i, heads_, word);
+        if (pass.snapshot >= 0) matcher.store(p_.snapshots[pass.snapshot]);
+      }
+      pass = next;
     }
     if (thread < 32) matcher.store(p_.bank);
   }

@@ -8,10 +8,16 @@
 #include <cstdint>
 
 // The summary bank of a scan: what the warps of its CTAs do.
+//
+// The decisions are never waited for longer than they take. While those of tile i are taken, the
+// products of tile i + 1 with the averages as they are before tile i come together in the first
+// CTA; what the moves of tile i do to them is worked out there (follow_moves) as soon as they are
+// known, and at the same time all CTAs move their averages, ready for the products of tile i + 2.
 namespace kvg::cuda {
 
-inline constexpr int kLiveWorkers = 8;  // warps of a CTA that work on its head
-inline constexpr int kLiveThreads = 14 * 32;
+inline constexpr int kLiveWorkers = 8;    // warps of a CTA that work on its head
+inline constexpr int kLiveFollowers = 8;  // in the first CTA
+inline constexpr int kLiveThreads = 32 * (kLiveWorkers + kLiveFollowers + 2);
 
 using SummaryLink = LiveLink<SummaryPart::kFloats, SummaryPart::kStride, kLiveHeads, kLiveTile>;
 
@@ -19,11 +25,11 @@ template <int kDim>
 struct SummaryScanShared {
   alignas(16) float keys[kLiveSlots * kDim / 2];  // as in global memory, and so are the values
   alignas(16) float values[kLiveSlots * kDim];
-  alignas(16) SummaryTokens<kDim> tokens[2];
+  alignas(16) SummaryTokens<kDim> tokens[3];
   SummaryLink link;
   // In the first CTA.
-  float scores[kLiveTile * kScoreStride];
-  uint64_t valid;
+  float scores[2][kLiveTile * kScoreStride];
+  LiveMoves moves;
 };
 
 template <int kDim>
@@ -54,7 +60,7 @@ class SummaryScan {
       } else if (warp_ == kLiveWorkers + 1) {
         keep_counts();
       } else {
-        score();
+        follow();
       }
     }
     cluster_sync();  // others may still send to this CTA
@@ -62,14 +68,15 @@ class SummaryScan {
 
  private:
   static constexpr int kBand = kDim / 2;
-  static constexpr int kScorers = kLiveThreads - 32 * (kLiveWorkers + 2);
-  static constexpr int kWorkBarrier = 1, kScoreBarrier = 2;
+  static constexpr int kWorkBarrier = 1, kTurnBarrier = 2;
+  using Tokens = SummaryTokens<kDim>;
 
   __device__ LiveTiles tiles() const {
     return {p_, p_.layout.shape.exact > 0 ? rules_.sinks : 0};
   }
   __device__ static void sync_workers() { bar_sync(kWorkBarrier, 32 * kLiveWorkers); }
-  __device__ static void sync_scores() { bar_sync(kScoreBarrier, 32 + kScorers); }
+  // Of the warp that decides and those that prepare its next tile.
+  __device__ static void take_turns() { bar_sync(kTurnBarrier, 32 * (1 + kLiveFollowers)); }
 
   // A token's gate, below every threshold for one that is not there.
   __device__ float gate(const LiveTile& tile, int token) const {
@@ -95,14 +102,13 @@ class SummaryScan {
     }
     to.gate = gate(tile, lane_id());
   }
-  __device__ void put(const Fetched& from, const LaneBand<kDim>& band,
-                      SummaryTokens<kDim>& tokens) const {
+  __device__ void put(const Fetched& from, const LaneBand<kDim>& band, Tokens& tokens) const {
 #pragma unroll
     for (int i = 0; i < kLiveTile / kLiveWorkers; ++i) {
       const int token = warp_ + i * kLiveWorkers;
-      const float inverse = store_key<kDim>(
-          from.keys[i], band, tokens.keys + token * SummaryTokens<kDim>::kKeyStride);
-      store_row<kDim>(from.values[i], tokens.values + token * SummaryTokens<kDim>::kValueStride);
+      const float inverse =
+          store_key<kDim>(from.keys[i], band, tokens.keys + token * Tokens::kKeyStride);
+      store_row<kDim>(from.values[i], tokens.values + token * Tokens::kValueStride);
       if (lane_id() == 0) tokens.inverse[token] = inverse;
     }
     if (warp_ == 0 && lane_id() < kLiveTile) tokens.gate[lane_id()] = from.gate;
@@ -119,78 +125,149 @@ class SummaryScan {
     }
   }
   // By one thread, after all writers have called fence_proxy_async() and a barrier.
-  __device__ void store_slots(const DeviceLandmarkBank& to) const {
+  __device__ void store_slots(uint8_t* keys, uint8_t* values) const {
     const auto bytes = static_cast<uint32_t>(slots_ * kDim * 4);
-    cp_async_bulk_store(to.summary.k_codes + int64_t{head_} * bytes / 2, s_.keys, bytes / 2);
-    cp_async_bulk_store(to.summary.v_codes + int64_t{head_} * bytes, s_.values, bytes);
+    cp_async_bulk_store(keys + int64_t{head_} * bytes / 2, s_.keys, bytes / 2);
+    cp_async_bulk_store(values + int64_t{head_} * bytes, s_.values, bytes);
     cp_async_bulk_commit_group();
   }
 
+  // Products that need no averages: with the tile's own tokens and those of the tile before.
+  __device__ void multiply_tokens(int tile) {
+    const Tokens& tokens = s_.tokens[tile % 3];
+    float* part = s_.link.mine[tile % 3];
+    if (warp_ < kTokenTasks) {
+      token_products<kBand>(warp_, tokens.keys, tokens.inverse, part);
+    } else if (warp_ < 2 * kTokenTasks && tile > 0) {
+      before_products<kBand>(warp_ - kTokenTasks, tokens.keys, tokens.inverse,
+                             s_.tokens[(tile - 1) % 3].keys, part);
+    }
+  }
+  __device__ void multiply_and_send(int tile) {
+    const Tokens& tokens = s_.tokens[tile % 3];
+    slot_products<kBand>(warp_, tokens.keys, tokens.inverse, s_.keys, slots_,
+                         s_.link.mine[tile % 3]);
+    fence_proxy_async();
+    sync_workers();
+    if (threadIdx.x == 0) s_.link.send(tile, head_);
+  }
+
   __device__ void work() {
+    static_assert(kSlotTasks == kLiveWorkers);
     const LaneBand<kDim> band(p_.slow_dims, kBand);
     const float eta = p_.eta[head_];
     read_slots(p_.bank.summary.k_codes, s_.keys, kBand);
     read_slots(p_.bank.summary.v_codes, s_.values, kDim);
     LiveTiles walk = tiles();
-    LiveTile tile, ahead;
+    LiveTile tile, second, third;
     Fetched fetched;
-    bool more = walk.next(tile);
-    if (more) fetch(tile, fetched);
-    for (int i = 0; more; ++i) {
-      SummaryTokens<kDim>& tokens = s_.tokens[i % 2];
-      put(fetched, band, tokens);
-      more = walk.next(ahead);
-      if (more) fetch(ahead, fetched);
-      sync_workers();
-      float* part = s_.link.mine[i % 2];
-      for (int task = warp_; task < kSummaryTasks; task += kLiveWorkers) {
-        summary_products<kBand>(task, tokens.keys, tokens.inverse, s_.keys, slots_, part);
+    const bool any = walk.next(tile);
+    if (any) {
+      fetch(tile, fetched);
+      put(fetched, band, s_.tokens[0]);
+    }
+    bool more = walk.next(second);
+    if (more) {
+      fetch(second, fetched);
+      put(fetched, band, s_.tokens[1]);
+    }
+    bool yet_more = walk.next(third);
+    if (yet_more) fetch(third, fetched);
+    sync_workers();
+    for (int i = 0; i < (more ? 2 : any ? 1 : 0); ++i) {
+      multiply_tokens(i);
+      multiply_and_send(i);
+    }
+    for (int i = 0; any; ++i) {
+      uint8_t* keys = nullptr;
+      uint8_t* values = nullptr;
+      if (threadIdx.x == 0 && tile.snapshot >= 0) {
+        keys = p_.snapshots[tile.snapshot].summary.k_codes;
+        values = p_.snapshots[tile.snapshot].summary.v_codes;
       }
-      fence_proxy_async();
-      sync_workers();
-      if (threadIdx.x == 0) s_.link.send(i, head_);
+      const bool ahead = yet_more;
+      LiveTile following = third;
+      if (ahead) {
+        put(fetched, band, s_.tokens[(i + 2) % 3]);
+        yet_more = walk.next(third);
+        if (yet_more) fetch(third, fetched);
+        sync_workers();
+        multiply_tokens(i + 2);
+      }
       const int* decisions = s_.link.wait_decisions(i);
       const int decision = lane_id() < kLiveTile ? decisions[lane_id()] : -1;
       if (threadIdx.x == 0) cp_async_bulk_wait_group_read();  // of the snapshot before
       sync_workers();
-      move_averages<kDim>({tokens.keys, tokens.values, tokens.gate}, decision, eta, rules_.gated_rate, s_.keys, s_.values, warp_,
-                          kLiveWorkers);
+      const Tokens& tokens = s_.tokens[i % 3];
+      move_averages<kDim>({tokens.keys, tokens.values, tokens.gate}, decision, eta,
+                          rules_.gated_rate, s_.keys, s_.values, warp_, kLiveWorkers);
       fence_proxy_async();
       sync_workers();
-      if (threadIdx.x == 0 && tile.snapshot >= 0) store_slots(p_.snapshots[tile.snapshot]);
-      tile = ahead;
+      if (keys != nullptr) store_slots(keys, values);
+      if (ahead) multiply_and_send(i + 2);
+      if (!more) break;
+      more = ahead;
+      tile = second;
+      second = following;
     }
     if (threadIdx.x != 0) return;
-    store_slots(p_.bank);
+    store_slots(p_.bank.summary.k_codes, p_.bank.summary.v_codes);
     cp_async_bulk_wait_group();
   }
 
   // ---- In the first CTA, for all heads.
 
+  __device__ uint64_t valid() const {
+    return SummaryCounts(p_.bank, rules_, p_.eta, heads_).valid();
+  }
+
   __device__ void route() {
-    SummaryRouter router(rules_, p_.eta, heads_, slots_,
-                         SummaryCounts(p_.bank, rules_, p_.eta, heads_).valid());
+    SummaryRouter router(rules_, p_.eta, heads_, slots_, valid());
     LiveTiles walk = tiles();
     LiveTile tile;
-    for (int i = 0; walk.next(tile); ++i) {
-      const float mine = gate(tile, lane_id());
-      if (lane_id() == 0) s_.valid = router.valid();
-      sync_scores();
+    if (!walk.next(tile)) return;
+    float mine = gate(tile, lane_id());
+    bool more = true;
+    for (int i = 0; more; ++i) {
+      const int count = tile.count;
+      const float now = mine;
+      more = walk.next(tile);
+      if (more) mine = gate(tile, lane_id());
+      take_turns();  // the tile is ready
       float* parts = s_.link.wait_parts(i);
-      sync_scores();
-      s_.link.broadcast(i, heads_, router.route(parts, s_.scores, tile.count, mine));
+      const int decision = router.route(parts, s_.scores[i % 2], count, now, s_.moves);
+      s_.link.broadcast(i, heads_, decision);
+      take_turns();
     }
   }
 
-  __device__ void score() {
+  // Prepares the tile that is decided next.
+  __device__ void follow() {
+    const int warp = warp_ - kLiveWorkers - 2;
+    const int thread = static_cast<int>(threadIdx.x) - 32 * (kLiveWorkers + 2);
+    uint64_t used = valid();
     LiveTiles walk = tiles();
     LiveTile tile;
-    for (int i = 0; walk.next(tile); ++i) {
-      sync_scores();
-      const float* parts = s_.link.wait_parts(i);
-      score_tile(parts, s_.valid, heads_, s_.scores,
-                 static_cast<int>(threadIdx.x) - 32 * (kLiveWorkers + 2), kScorers);
-      sync_scores();
+    if (!walk.next(tile)) return;
+    score_tile(s_.link.wait_parts(0), used, heads_, s_.scores[0], thread, 32 * kLiveFollowers);
+    take_turns();
+    for (int i = 1;; ++i) {
+      const bool more = walk.next(tile);
+      float* scores = s_.scores[i % 2];
+      float* parts = nullptr;
+      if (more) {
+        parts = s_.link.wait_parts(i);
+        score_tile(parts, used, heads_, scores, thread, 32 * kLiveFollowers);
+      }
+      take_turns();  // the tile before is decided
+      if (!more) return;
+      follow_moves(s_.moves, rules_, p_.eta, heads_, parts, scores, warp, kLiveFollowers);
+      const int decision = s_.moves.decision[lane_id() % kLiveTile];
+      const int opened = decision >= kOpens ? decision % kOpens : -1;
+      const unsigned low = opened >= 0 && opened < 32 ? 1u << opened : 0;
+      const unsigned high = opened >= 32 ? 1u << (opened - 32) : 0;
+      used |= __reduce_or_sync(kWarp, low) | uint64_t{__reduce_or_sync(kWarp, high)} << 32;
+      take_turns();
     }
   }
 

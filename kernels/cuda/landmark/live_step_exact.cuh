@@ -40,17 +40,15 @@ class ExactStep {
       const ExactPass pass = passes.next();
       if (first) {
         pin(pass);
-        if (warp_ < kMatchWarps) {
-          matcher.open(pass, [&](int row) { return source_.gate(row); });
-        }
+        const int token = static_cast<int>(threadIdx.x);
+        matcher.open(pass, token < pass.tokens ? source_.gate(pass.row + token) : 0);
       }
       __syncthreads();
       load_values(pass);
       __syncthreads();
       add_cosines();
       __syncthreads();
-      int word = -1;
-      if (warp_ < kMatchWarps) word = matcher.decide(pass);
+      const int word = matcher.decide(pass);
       __syncthreads();  // the rows of this pass are known from the words before
       const int row = row_of(pass, lane_id() % kLiveTile);
       __syncthreads();
@@ -87,13 +85,17 @@ class ExactStep {
   // Means over heads, added up in the order of ExactMatcher::add_heads().
   __device__ void add_cosines() {
     const float share = 1.0f / static_cast<float>(heads_);
-    for (int task = warp_; task < kExactTasks; task += kStepWarps) {
+    for (int task = warp_; task < kSlotTasks + kTokenTasks; task += kStepWarps) {
+      const int row = 8 * (task % kSlotTasks) + lane_id() / 4;
       float sums[4] = {};
 #pragma unroll 1
       for (int head = 0; head < heads_; ++head) {
+        const __nv_bfloat16* tokens = s_.values + head * s_.kValues;
+        const __nv_bfloat16* values = slots(head, true) + row * kDim;
+        if (task >= kSlotTasks) values = tokens + row * kTokenStride<kDim>;
+        const bool there = task >= kSlotTasks || row < slots_;
         float c[4];
-        exact_cosines<kDim>(task, s_.values + head * s_.kValues, s_.inverse + head * kLiveTile,
-                            slots(head, true), slots_, c);
+        exact_cosines<kDim>(tokens, s_.inverse + head * kLiveTile, there ? values : nullptr, c);
 #pragma unroll
         for (int i = 0; i < 4; ++i) sums[i] = __fadd_rn(sums[i], c[i]);
       }

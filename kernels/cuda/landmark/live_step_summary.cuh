@@ -20,7 +20,7 @@ struct SummaryStepShared {
   float scores[kLiveTile * kScoreStride];
   float inverse[kLiveHeads * kLiveTile];
   float gate[kLiveTile];
-  int decisions[kLiveTile];
+  LiveMoves moves;
   uint64_t valid;
 };
 
@@ -56,11 +56,8 @@ class SummaryStep {
       load_keys(row, count, band);
       __syncthreads();
 #pragma unroll 1
-      for (int task = warp_; task < heads_ * kSummaryTasks; task += kStepWarps) {
-        const int head = task / kSummaryTasks;
-        summary_products<kBand>(task % kSummaryTasks, s_.keys + head * s_.kKeys,
-                                s_.inverse + head * kLiveTile, keys(head), slots_,
-                                s_.parts + head * SummaryPart::kStride);
+      for (int task = warp_; task < heads_ * (kSlotTasks + kTokenTasks); task += kStepWarps) {
+        multiply(task / (kSlotTasks + kTokenTasks), task % (kSlotTasks + kTokenTasks));
       }
       __syncthreads();
       score_tile(s_.parts, s_.valid, heads_, s_.scores, static_cast<int>(threadIdx.x),
@@ -68,14 +65,13 @@ class SummaryStep {
       __syncthreads();
       if (warp_ == 0) {
         const float gate = lane_id() < kLiveTile ? s_.gate[lane_id()] : -INFINITY;
-        const int decision = router.route(s_.parts, s_.scores, count, gate);
-        if (lane_id() < kLiveTile) s_.decisions[lane_id()] = decision;
+        router.route(s_.parts, s_.scores, count, gate, s_.moves);
         if (lane_id() == 0) s_.valid = router.valid();
       }
       __syncthreads();
       load_values(row, count);
       __syncthreads();
-      const int decision = lane_id() < kLiveTile ? s_.decisions[lane_id()] : -1;
+      const int decision = lane_id() < kLiveTile ? s_.moves.decision[lane_id()] : -1;
       if (warp_ == 0) counts.take(decision, s_.gate[lane_id() % kLiveTile], count);
 #pragma unroll 1
       for (int head = warp_; head < heads_; head += kStepWarps) {
@@ -95,6 +91,17 @@ class SummaryStep {
   }
   __device__ float* values(int head) const {
     return reinterpret_cast<float*>(bank_.summary.v_codes) + int64_t{head} * slots_ * kDim;
+  }
+
+  __device__ void multiply(int head, int task) {
+    const __nv_bfloat16* tokens = s_.keys + head * s_.kKeys;
+    const float* inverse = s_.inverse + head * kLiveTile;
+    float* part = s_.parts + head * SummaryPart::kStride;
+    if (task < kSlotTasks) {
+      slot_products<kBand>(task, tokens, inverse, keys(head), slots_, part);
+    } else {
+      token_products<kBand>(task - kSlotTasks, tokens, inverse, part);
+    }
   }
 
   __device__ void load_keys(int first, int count, const LaneBand<kDim>& band) {

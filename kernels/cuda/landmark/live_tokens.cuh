@@ -18,24 +18,22 @@ struct LiveTile {
   int32_t snapshot = -1;  // taken after them
 };
 
-// Walks through the evictions of a scan.
+// Walks through the evictions of a scan; each is read before it is due.
 class LiveTiles {
  public:
   // `sinks`: tokens of lower positions are pinned, and in no tile.
   __device__ LiveTiles(const LandmarkScanLaunch& scan, int64_t sinks)
-      : steps_(scan.steps),
-        steps_left_(scan.step_count),
-        first_(sinks - scan.first_position) {}
+      : steps_(scan.steps), left_(scan.step_count), first_(sinks - scan.first_position) {
+    if (left_ > 0) step_ = *steps_;
+  }
 
   __device__ bool next(LiveTile& tile) {
     if (!open_) {
-      if (steps_left_ == 0) return false;
-      const LandmarkScanStep step = *steps_++;
-      --steps_left_;
-      row_ = static_cast<int32_t>(
-          min(max(int64_t{step.begin}, first_), int64_t{step.end}));
-      end_ = step.end;
-      snapshot_ = step.snapshot;
+      if (left_ == 0) return false;
+      row_ = static_cast<int32_t>(min(max(int64_t{step_.begin}, first_), int64_t{step_.end}));
+      end_ = step_.end;
+      snapshot_ = step_.snapshot;
+      if (--left_ > 0) step_ = *++steps_;
     }
     tile.row = row_;
     tile.count = min(kLiveTile, end_ - row_);
@@ -47,7 +45,8 @@ class LiveTiles {
 
  private:
   const LandmarkScanStep* steps_;
-  int32_t steps_left_;
+  LandmarkScanStep step_;
+  int32_t left_;
   int64_t first_;  // row of the first token that is not pinned
   bool open_ = false;
   int32_t row_ = 0, end_ = 0, snapshot_ = -1;
