@@ -1,6 +1,7 @@
 #pragma once
 
 #include "kernels/cuda/landmark/live_rules.h"
+#include "kernels/cuda/landmark/live_tokens.cuh"
 #include "kernels/cuda/landmark/scan.h"
 
 #include <cstdint>
@@ -76,27 +77,23 @@ class ExactPasses {
   bool done_ = true;
 };
 
-// Of a scan; each eviction is read before it is due.
+// Of a scan; one warp.
 class ScanPasses {
  public:
   __device__ ScanPasses(const LandmarkScanLaunch& scan, const LiveRules& rules)
-      : steps_(scan.steps), left_(scan.step_count), passes_(rules, scan.first_position) {
-    if (left_ > 0) step_ = *steps_;
-  }
+      : steps_(scan.steps, scan.step_count), passes_(rules, scan.first_position) {}
   __device__ bool next(ExactPass& pass) {
     if (passes_.done()) {
-      if (left_ == 0) return false;
-      passes_.open(step_);
-      if (--left_ > 0) step_ = *++steps_;
+      LandmarkScanStep step;
+      if (!steps_.next(step)) return false;
+      passes_.open(step);
     }
     pass = passes_.next();
     return true;
   }
 
  private:
-  const LandmarkScanStep* steps_;
-  LandmarkScanStep step_;
-  int32_t left_;
+  LiveSteps steps_;
   ExactPasses passes_;
 };
 

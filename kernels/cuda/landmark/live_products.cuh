@@ -60,7 +60,7 @@ __device__ inline float average_products(const __nv_bfloat16* tokens, const floa
   float squares = 0;
 #pragma unroll
   for (int i = 0; i < 4; ++i) c[i] = 0;
-#pragma unroll
+#pragma unroll 2
   for (int step = 0; step < kWidth / 16; ++step) {
     uint32_t a[4];
     load_tokens<kWidth>(tokens, step, a);
@@ -97,7 +97,7 @@ __device__ inline float copy_products(const __nv_bfloat16* tokens, const __nv_bf
   float squares = 0;
 #pragma unroll
   for (int i = 0; i < 4; ++i) c[i] = 0;
-#pragma unroll
+#pragma unroll 2
   for (int step = 0; step < kWidth / 16; ++step) {
     uint32_t a[4];
     load_tokens<kWidth>(tokens, step, a);

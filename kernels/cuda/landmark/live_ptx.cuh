@@ -8,6 +8,13 @@
 // one wrapper each, named after the instruction.
 namespace kvg::cuda {
 
+// kBytes, 4 or 8, from global to shared memory; like cp_async_16().
+template <int kBytes>
+__device__ inline void cp_async_ca(uint32_t shared, const void* global) {
+  asm volatile("cp.async.ca.shared.global [%0], [%1], %2;" ::"r"(shared), "l"(global), "n"(kBytes)
+               : "memory");
+}
+
 // Of `threads` threads of a CTA, whole warps, that share barrier `id`, 1 to 15.
 __device__ inline void bar_sync(int id, int threads) {
   __syncwarp();  // the instruction is a warp's

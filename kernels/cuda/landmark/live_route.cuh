@@ -12,9 +12,6 @@ namespace kvg::cuda {
 
 inline constexpr int kOpens = 256;
 
-// Of scores [t', slot].
-inline constexpr int kScoreStride = kLiveSlots + 1;
-
 // Floats as integers of the same order (NaN aside), and back.
 __device__ inline int ordered(float x) {
   const int bits = __float_as_int(x);
@@ -55,17 +52,140 @@ __device__ inline int free_slot(uint64_t valid, int slots) {
   return slot < slots ? slot : -1;
 }
 
+// What the first CTA knows about a tile, in floats: of all heads, four side by side and the other
+// four half of it apart. Heads that do not exist are zero.
+struct TileTable {
+  static constexpr int kHalf = kLiveHeads / 2;
+  static constexpr int kSlots = 0;  // [2, slot, t', 4] <t', slot>
+  static constexpr int kTokens = kSlots + 2 * kHalf * kLiveSlots * kLiveTile;       // [2, t, t', 4]
+  static constexpr int kBefore = kTokens + 2 * kHalf * kLiveTile * kLiveTile;       // [2, t, t', 4]
+  static constexpr int kSquares = kBefore + 2 * kHalf * kLiveTile * kLiveTile;      // [2, slot, 4]
+  static constexpr int kInverses = kSquares + 2 * kHalf * kLiveSlots;               // [2, slot, 4]
+  static constexpr int kNorms = kInverses + 2 * kHalf * kLiveSlots;                 // [2, t, 4]
+  static constexpr int kTokenSquares = kNorms + 2 * kHalf * kLiveTile;              // [2, t, 4]
+  static constexpr int kFloats = kTokenSquares + 2 * kHalf * kLiveTile;
+  static_assert(kFloats <= kLiveHeads * SummaryPart::kStride);
+
+  // Places for half `half` of the heads.
+  __device__ static int slot(int half, int slot, int row) {
+    return kSlots + ((half * kLiveSlots + slot) * kLiveTile + row) * kHalf;
+  }
+  __device__ static int token(int half, int t, int row) {
+    return kTokens + ((half * kLiveTile + t) * kLiveTile + row) * kHalf;
+  }
+  __device__ static int before(int half, int t, int row) {
+    return token(half, t, row) + kBefore - kTokens;
+  }
+  __device__ static int square(int half, int slot) {
+    return kSquares + (half * kLiveSlots + slot) * kHalf;
+  }
+  __device__ static int inverse(int half, int slot) {
+    return square(half, slot) + kInverses - kSquares;
+  }
+  __device__ static int norm(int half, int t) { return kNorms + (half * kLiveTile + t) * kHalf; }
+  __device__ static int token_square(int half, int t) {
+    return norm(half, t) + kTokenSquares - kNorms;
+  }
+};
+
+// Scores [t', slot], rows kScoreStride apart.
+inline constexpr int kScoreStride = kLiveSlots + 1;
+
+// Four numbers, by one access.
+struct alignas(16) Quad {
+  float at[4];
+  __device__ float& operator[](int i) { return at[i]; }
+  __device__ float operator[](int i) const { return at[i]; }
+};
+__device__ inline Quad& quad(float* at) { return *reinterpret_cast<Quad*>(at); }
+__device__ inline const Quad& quad(const float* at) { return *reinterpret_cast<const Quad*>(at); }
+
+// Turns parts [kv_heads, SummaryPart] into a TileTable in the same place, and takes the scores: sums
+// over heads, -infinity for slots that are not in use. By kArrangers threads, that count from 0 and
+// share `barrier`.
+inline constexpr int kArrangers = kLiveTile * kLiveTile;
+__device__ inline void arrange_tile(float* parts, uint64_t used, int kv_heads, float* scores,
+                                    int thread, int barrier) {
+  constexpr int kSlotsEach = kLiveSlots / kLiveTile;
+  constexpr int kSquaresEach = 2 * kLiveSlots * kLiveHeads / kArrangers;
+  const int row = thread % kLiveTile;
+  const int column = thread / kLiveTile;
+  float slots[kSlotsEach][kLiveHeads], tokens[kLiveHeads], before[kLiveHeads];
+  float squares[kSquaresEach];  // and inverse norms
+#pragma unroll
+  for (int head = 0; head < kLiveHeads; ++head) {
+    const float* part = parts + head * SummaryPart::kStride;
+    const bool there = head < kv_heads;
+#pragma unroll
+    for (int i = 0; i < kSlotsEach; ++i) {
+      const int slot = column + i * kLiveTile;
+      slots[i][head] = there ? part[SummaryPart::kSlots + slot * kLiveTile + row] : 0;
+    }
+    tokens[head] = there ? part[SummaryPart::kTokens + thread] : 0;
+    before[head] = there ? part[SummaryPart::kBefore + thread] : 0;
+  }
+#pragma unroll
+  for (int i = 0; i < kSquaresEach; ++i) {
+    const int head = thread / (2 * kLiveSlots) + i * (kArrangers / (2 * kLiveSlots));
+    const int at = SummaryPart::kSquares + thread % (2 * kLiveSlots);
+    squares[i] = head < kv_heads ? parts[head * SummaryPart::kStride + at] : 0;
+  }
+  const int head = thread / 32;
+  const int item = thread % 32;  // norms, then squares, of tokens
+  const float of_token =
+      head < kv_heads
+          ? parts[head * SummaryPart::kStride + SummaryPart::kTokenNorms + item]
+          : 0;
+  bar_sync(barrier, kArrangers);  // all have read
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const int h = half * TileTable::kHalf;
+    const auto four = [h](const float(&x)[kLiveHeads]) {
+      return Quad{{x[h], x[h + 1], x[h + 2], x[h + 3]}};
+    };
+#pragma unroll
+    for (int i = 0; i < kSlotsEach; ++i) {
+      quad(parts + TileTable::slot(half, column + i * kLiveTile, row)) = four(slots[i]);
+    }
+    quad(parts + TileTable::token(half, column, row)) = four(tokens);
+    quad(parts + TileTable::before(half, column, row)) = four(before);
+  }
+#pragma unroll
+  for (int i = 0; i < kSquaresEach; ++i) {
+    const int h = thread / (2 * kLiveSlots) + i * (kArrangers / (2 * kLiveSlots));
+    const int slot = thread % kLiveSlots;
+    const int place = thread % (2 * kLiveSlots) < kLiveSlots ? TileTable::square(h / 4, slot)
+                                                             : TileTable::inverse(h / 4, slot);
+    parts[place + h % 4] = squares[i];
+  }
+  const int place = item < kLiveTile ? TileTable::norm(head / 4, item)
+                                     : TileTable::token_square(head / 4, item - kLiveTile);
+  parts[place + head % 4] = of_token;
+  bar_sync(barrier, kArrangers);
+#pragma unroll
+  for (int i = 0; i < kSlotsEach; ++i) {
+    const int slot = column + i * kLiveTile;
+    float score = 0;
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const Quad inverse = quad(parts + TileTable::inverse(half, slot));
+#pragma unroll
+      for (int k = 0; k < 4; ++k) score = fmaf(slots[i][4 * half + k], inverse[k], score);
+    }
+    scores[row * kScoreStride + slot] = (used >> slot & 1u) != 0 ? score : -INFINITY;
+  }
+}
+
 // What the decisions of a tile do to products with tokens of later tiles.
 struct LiveMoves {
   int decision[kLiveTile];
   float gate[kLiveTile];
   // [t, head] When token t moves a slot at rate r, its |slot|^2 becomes (1 - r)^2 |slot|^2 + this.
-  float added[kLiveTile * kLiveHeads];
+  alignas(16) float added[kLiveTile * kLiveHeads];
 };
 
 // Takes the decisions of one tile after the other; one warp. Lanes 0 .. 15 have a row t' each and
-// the first four heads, lanes 16 .. 31 the same rows and the others. Parts of heads that do not
-// exist are zero. Scores are sums over heads.
+// the first four heads, lanes 16 .. 31 the same rows and the others.
 //
 // What bounds a token is one chain: the slot of the token before, products and norms of that slot,
 // their new score with this token, the comparison with the best of the other slots. Everything else
@@ -89,63 +209,56 @@ class SummaryRouter {
 
   __device__ uint64_t valid() const { return valid_; }
 
-  // parts [heads, SummaryPart], kStride apart, of which products and squares move on; scores
-  // [t', slot], -infinity in unused slots. `gate`: that of token lane_id(). Leaves LiveMoves and
-  // returns the decision about token lane_id().
-  __device__ int route(float* parts, float* scores, int count, float gate, LiveMoves& moves) {
+  // Of the TileTable products with slots and their squares move on, and the scores do. `gate`: that
+  // of token lane_id(). Leaves LiveMoves and returns the decision about token lane_id().
+  __device__ int route(float* table, float* scores, int count, float gate, LiveMoves& moves) {
     const int lane = lane_id();
+    const int half = lane / 16;
     const int row = lane % 16;
-    float* mine = parts + lane / 16 * 4 * SummaryPart::kStride;
     int decision = -1;
     if (lane < kLiveTile) moves.gate[lane] = gate;
     unsigned left = __ballot_sync(kWarp, gate >= tau_summary_) & ((1u << count) - 1);
     if (left != 0) {
       int t = __ffs(static_cast<int>(left)) - 1;
-      Token token = read_token(mine, t, gate);
+      Token token = read_token(table, t, gate);
       LiveBest best = warp_best_of(scores[t * kScoreStride + lane],
                                    scores[t * kScoreStride + lane + 32]);
+#pragma unroll 1
       for (;;) {
         const bool opens = !(best.score >= tau_merge_) && unused_ >= 0;
         const int slot = opens ? unused_ : best.slot;
-        float* column = mine + SummaryPart::kSlots + slot * kLiveTile;
-        float* square = mine + SummaryPart::kSquares + slot;
-        float own[4], with_token[4], squares[4];
-#pragma unroll
-        for (int k = 0; k < 4; ++k) {
-          own[k] = column[k * SummaryPart::kStride + row];
-          with_token[k] = column[k * SummaryPart::kStride + t];
-          squares[k] = square[k * SummaryPart::kStride];
-        }
+        float* column = table + TileTable::slot(half, slot, 0);
+        float* square = table + TileTable::square(half, slot);
+        Quad squares = quad(square);
+        const Quad with_token = quad(column + 4 * t);
+        Quad own = quad(column + 4 * row);
         left &= left - 1;
         const int following = left != 0 ? __ffs(static_cast<int>(left)) - 1 : t;
         const float low = scores[following * kScoreStride + lane];
         const float high = scores[following * kScoreStride + lane + 32];
-        const Token next = read_token(mine, following, gate);
+        const Token next = read_token(table, following, gate);
         const LiveBest rest = warp_best_of(lane == slot ? -INFINITY : low,
                                            lane + 32 == slot ? -INFINITY : high);
-        float added[4], part[4];
+        Quad added;
+        float part[4];
 #pragma unroll
         for (int k = 0; k < 4; ++k) {
-          const float rate = opens ? 1.0f : gated_ ? eta_[k] * token.gate : eta_[k];
+          const float rate = opens ? 1.0f : token.rate[k];
           const float stays = 1 - rate;
-          own[k] = fmaf(rate, token.product[k] - own[k], own[k]);
-          const float twice = 2 * rate * token.norm[k];
-          added[k] = fmaf(stays, twice * with_token[k], rate * rate * token.square[k]);
+          const float twice = 2 * stays * rate * token.norm[k];
+          added[k] = fmaf(twice, with_token[k], rate * rate * token.square[k]);
           squares[k] = fmaf(stays * stays, squares[k], added[k]);
+          own[k] = fmaf(rate, token.product[k] - own[k], own[k]);
           part[k] = own[k] * inverse_norm(squares[k]);
         }
-        const float half = (part[0] + part[1]) + (part[2] + part[3]);
+        const float sum = (part[0] + part[1]) + (part[2] + part[3]);
         const float score =
-            __shfl_sync(kWarp, half, following) + __shfl_sync(kWarp, half, following + 16);
-        const float whole = half + __shfl_xor_sync(kWarp, half, 16);
-        __syncwarp();
-#pragma unroll
-        for (int k = 0; k < 4; ++k) {
-          column[k * SummaryPart::kStride + row] = own[k];
-          square[k * SummaryPart::kStride] = squares[k];
-          moves.added[t * kLiveHeads + lane / 16 * 4 + k] = added[k];
-        }
-        if (lane < kLiveTile) scores[row * kScoreStride + slot] = whole;
+            __shfl_sync(kWarp, sum, following) + __shfl_sync(kWarp, sum, following + 16);
+        const float whole = sum + __shfl_xor_sync(kWarp, sum, 16);
+        quad(column + 4 * row) = own;
+        quad(square) = squares;
+        quad(moves.added + t * kLiveHeads + half * TileTable::kHalf) = added;
+        if (half == 0) scores[row * kScoreStride + slot] = whole;
         if (lane == t) decision = opens ? slot + kOpens : slot;
         __syncwarp();
         if (opens) {
@@ -164,22 +277,21 @@ class SummaryRouter {
   }
 
  private:
-  // What is needed of the token that moves a slot, by head.
+  // What is needed of the token that moves a slot.
   struct Token {
-    float product[4];  // with the lane's row
-    float norm[4], square[4];
-    float gate;
+    Quad product;  // with the lane's row
+    Quad norm, square;
+    float rate[4];
   };
-  __device__ static Token read_token(const float* mine, int t, float gate) {
-    Token token;
+  __device__ Token read_token(const float* table, int t, float gate) const {
+    const int half = lane_id() / 16;
+    Token token{quad(table + TileTable::token(half, t, lane_id() % 16)),
+                quad(table + TileTable::norm(half, t)),
+                quad(table + TileTable::token_square(half, t)),
+                {}};
+    const float factor = __shfl_sync(kWarp, gate, t);
 #pragma unroll
-    for (int k = 0; k < 4; ++k) {
-      const float* part = mine + k * SummaryPart::kStride;
-      token.product[k] = part[SummaryPart::kTokens + t * kLiveTile + lane_id() % 16];
-      token.norm[k] = part[SummaryPart::kTokenNorms + t];
-      token.square[k] = part[SummaryPart::kTokenSquares + t];
-    }
-    token.gate = __shfl_sync(kWarp, gate, t);
+    for (int k = 0; k < 4; ++k) token.rate[k] = gated_ ? eta_[k] * factor : eta_[k];
     return token;
   }
 
@@ -195,12 +307,22 @@ class SummaryRouter {
 // the same slot; `first`: the first token of every slot.
 struct LiveGroups {
   int slot;
-  unsigned peers, first;
-  __device__ explicit LiveGroups(int decision) {
-    slot = decision >= 0 ? decision % kOpens : -1 - lane_id();
-    peers = __match_any_sync(kWarp, slot);
-    const bool leads = decision >= 0 && (peers & ((1u << lane_id()) - 1)) == 0;
-    first = __ballot_sync(kWarp, leads);
+  unsigned peers = 0, first;
+  // decisions [kLiveTile], 16-byte aligned.
+  __device__ explicit LiveGroups(const int* decisions) {
+    const int mine = decisions[lane_id() % kLiveTile];
+    slot = mine % kOpens;
+#pragma unroll
+    for (int i = 0; i < kLiveTile; i += 4) {
+      const int4 four = *reinterpret_cast<const int4*>(decisions + i);
+      const int others[4] = {four.x, four.y, four.z, four.w};
+#pragma unroll
+      for (int k = 0; k < 4; ++k) {
+        peers |= others[k] >= 0 && others[k] % kOpens == slot ? 1u << (i + k) : 0;
+      }
+    }
+    const bool leads = mine >= 0 && (peers & ((1u << lane_id()) - 1)) == 0;
+    first = __ballot_sync(kWarp, leads && lane_id() < kLiveTile);
   }
   // Calls use(slot, tokens) by all lanes, for every `warps`-th slot.
   template <typename Use>
@@ -217,183 +339,42 @@ struct LiveGroups {
 // Products and scores of a tile that was compared with the averages as they were before the moves
 // of the tile before: what they are after. Warps as in LiveGroups::each().
 __device__ inline void follow_moves(const LiveMoves& moves, const LiveRules& rules,
-                                    const float* eta, int kv_heads, float* parts, float* scores,
+                                    const float* eta, int kv_heads, float* table, float* scores,
                                     int warp, int warps) {
   const int row = lane_id() % 16;
-  const int first_head = lane_id() / 16 * 4;
-  float* mine = parts + first_head * SummaryPart::kStride;
-  const LiveGroups groups(lane_id() < kLiveTile ? moves.decision[lane_id()] : -1);
-  groups.each(warp, warps, [&](int slot, unsigned tokens) {
-    float own[4], squares[4];
+  const int half = lane_id() / 16;
+  float etas[4];
 #pragma unroll
-    for (int k = 0; k < 4; ++k) {
-      const float* part = mine + k * SummaryPart::kStride;
-      own[k] = part[SummaryPart::kSlots + slot * kLiveTile + row];
-      squares[k] = part[SummaryPart::kSquares + slot];
-    }
+  for (int k = 0; k < 4; ++k) {
+    const int head = half * TileTable::kHalf + k;
+    etas[k] = head < kv_heads ? eta[head] : 0;
+  }
+  LiveGroups(moves.decision).each(warp, warps, [&](int slot, unsigned tokens) {
+    Quad& product = quad(table + TileTable::slot(half, slot, row));
+    Quad& square = quad(table + TileTable::square(half, slot));
+    Quad own = product;
+    Quad squares = square;
     for (; tokens != 0; tokens &= tokens - 1) {
       const int t = __ffs(static_cast<int>(tokens)) - 1;
+      const Quad before = quad(table + TileTable::before(half, t, row));
+      const Quad added = quad(moves.added + t * kLiveHeads + half * TileTable::kHalf);
       const bool opens = moves.decision[t] >= kOpens;
       const float gate = rules.gated_rate ? moves.gate[t] : 1.0f;
 #pragma unroll
       for (int k = 0; k < 4; ++k) {
-        const int head = first_head + k;
-        const float rate = opens ? 1.0f : head < kv_heads ? eta[head] * gate : 0.0f;
+        const float rate = opens ? 1.0f : etas[k] * gate;
         const float stays = 1 - rate;
-        const float product =
-            mine[k * SummaryPart::kStride + SummaryPart::kBefore + t * kLiveTile + row];
-        own[k] = fmaf(rate, product - own[k], own[k]);
-        squares[k] = fmaf(stays * stays, squares[k], moves.added[t * kLiveHeads + head]);
+        own[k] = fmaf(rate, before[k] - own[k], own[k]);
+        squares[k] = fmaf(stays * stays, squares[k], added[k]);
       }
     }
-    float score = 0;
-#pragma unroll
-    for (int k = 0; k < 4; ++k) {
-      float* part = mine + k * SummaryPart::kStride;
-      score = fmaf(own[k], inverse_norm(squares[k]), score);
-      part[SummaryPart::kSlots + slot * kLiveTile + row] = own[k];
-      part[SummaryPart::kSquares + slot] = squares[k];
-    }
+    __syncwarp();  // all have read
+    product = own;
+    square = squares;
+    float score = (own[0] * inverse_norm(squares[0]) + own[1] * inverse_norm(squares[1])) +
+                  (own[2] * inverse_norm(squares[2]) + own[3] * inverse_norm(squares[3]));
     score += __shfl_xor_sync(kWarp, score, 16);
-    if (lane_id() < kLiveTile) scores[row * kScoreStride + slot] = score;
-  });
-}
-
-// Scores of a tile before its first token, by `threads` threads that count from `thread`.
-__device__ inline void score_tile(const float* parts, uint64_t valid, int kv_heads, float* scores,
-                                  int thread, int threads) {
-  for (int i = thread; i < kLiveSlots * kLiveTile / 4; i += threads) {
-    const int slot = i / (kLiveTile / 4);
-    const int row = i % (kLiveTile / 4) * 4;
-    float4 sum = make_float4(0, 0, 0, 0);
-    for (int head = 0; head < kv_heads; ++head) {
-      const float* part = parts + head * SummaryPart::kStride;
-      const float4 product =
-          *reinterpret_cast<const float4*>(part + SummaryPart::kSlots + slot * kLiveTile + row);
-      const float inverse = part[SummaryPart::kInverses + slot];
-      sum.x = fmaf(product.x, inverse, sum.x);
-      sum.y = fmaf(product.y, inverse, sum.y);
-      sum.z = fmaf(product.z, inverse, sum.z);
-      sum.w = fmaf(product.w, inverse, sum.w);
-    }
-    const bool used = (valid >> slot & 1u) != 0;
-    float* at = scores + row * kScoreStride + slot;
-    at[0] = used ? sum.x : -INFINITY;
-    at[kScoreStride] = used ? sum.y : -INFINITY;
-    at[2 * kScoreStride] = used ? sum.z : -INFINITY;
-    at[3 * kScoreStride] = used ? sum.w : -INFINITY;
-  }
-}
-
-// What a tile's decisions make of the tokens that slots stand for; one warp, lane l has slots l and
-// l + 32. `decision` and `gate`: of token lane_id().
-class SummaryCounts {
- public:
-  __device__ SummaryCounts(const DeviceLandmarkBank& bank, const LiveRules& rules,
-                           const float* eta, int kv_heads)
-      : rules_(rules), eta_(eta), kv_heads_(kv_heads), slots_(static_cast<int>(bank.summary.capacity)) {
-#pragma unroll
-    for (int i = 0; i < 2; ++i) {
-      const int slot = lane_id() + 32 * i;
-      const bool there = slot < slots_;
-      valid_[i] = there && bank.summary_valid[slot] != 0;
-      counted_ = bank.counts != nullptr;
-      count_[i] = there && counted_ ? bank.counts[slot] : 0;
-      log_weight_[i] = there && counted_ ? bank.log_weight[slot] : 0;
-    }
-  }
-
-  // Bit by bit.
-  __device__ uint64_t valid() const {
-    const uint64_t low = __ballot_sync(kWarp, valid_[0]);
-    const uint64_t high = __ballot_sync(kWarp, valid_[1]);
-    return low | high << 32;
-  }
-
-  __device__ void take(int decision, float gate, int count) {
-    float rates = 0;
-    for (int head = 0; head < kv_heads_; ++head) {
-      rates += decision >= kOpens ? 1.0f : rules_.gated_rate ? __fmul_rn(eta_[head], gate) : eta_[head];
-    }
-    const float stays = 1 - rates / static_cast<float>(kv_heads_);
-    bool changed[2] = {};
-    for (int t = 0; t < count; ++t) {
-      const int slot = __shfl_sync(kWarp, decision, t);
-      const float kept = __shfl_sync(kWarp, stays, t);
-      if (slot < 0) continue;
-#pragma unroll
-      for (int i = 0; i < 2; ++i) {
-        if (slot % kOpens != lane_id() + 32 * i) continue;
-        count_[i] = fmaf(kept, valid_[i] ? count_[i] : 0, 1);
-        valid_[i] = changed[i] = true;
-      }
-    }
-#pragma unroll
-    for (int i = 0; i < 2; ++i) {
-      if (changed[i]) log_weight_[i] = logf(count_[i]);
-    }
-  }
-
-  // To a bank or a snapshot; its null members are left out.
-  __device__ void store(const DeviceLandmarkBank& to) const {
-#pragma unroll
-    for (int i = 0; i < 2; ++i) {
-      const int slot = lane_id() + 32 * i;
-      if (slot >= slots_) continue;
-      to.summary_valid[slot] = valid_[i] ? 1 : 0;
-      if (!counted_) continue;
-      if (to.counts != nullptr) to.counts[slot] = count_[i];
-      if (to.log_weight != nullptr) to.log_weight[slot] = log_weight_[i];
-    }
-  }
-
- private:
-  LiveRules rules_;
-  const float* eta_;
-  int kv_heads_, slots_;
-  bool counted_ = false;
-  bool valid_[2];
-  float count_[2], log_weight_[2];
-};
-
-// A lane's coordinates of an average, and of a token, by one access.
-template <int kWidth>
-__device__ inline LaneWords<float, kWidth>* lane_floats(float* row) {
-  return reinterpret_cast<LaneWords<float, kWidth>*>(row) + lane_id();
-}
-template <int kWidth>
-__device__ inline void move_lane(const __nv_bfloat16* token, float rate,
-                                 LaneWords<float, kWidth>& x) {
-  const auto bits = reinterpret_cast<const LaneWords<uint16_t, kWidth>*>(token)[lane_id()];
-#pragma unroll
-  for (int i = 0; i < kWidth; ++i) {
-    const float to = __uint_as_float(static_cast<uint32_t>(bits.word[i]) << 16);
-    x.word[i] = __fmaf_rn(rate, __fsub_rn(to, x.word[i]), x.word[i]);
-  }
-}
-
-// The averages of one head follow the decisions of a tile: keys [slots, kDim / 2], values [slots,
-// kDim]; several tokens of one slot in order. `decision`: of token lane_id(). Warps as in
-// LiveGroups::each().
-template <int kDim>
-__device__ inline void move_averages(const SummaryTokenView& tokens, int decision, float eta,
-                                     bool gated, float* keys, float* values, int warp, int warps) {
-  constexpr int kBand = kDim / 2;
-  const LiveGroups groups(decision);
-  groups.each(warp, warps, [&](int slot, unsigned group) {
-    auto* key = lane_floats<kBand / 32>(keys + static_cast<int64_t>(slot) * kBand);
-    auto* value = lane_floats<kDim / 32>(values + static_cast<int64_t>(slot) * kDim);
-    auto k = *key;
-    auto v = *value;
-    for (; group != 0; group &= group - 1) {
-      const int t = __ffs(static_cast<int>(group)) - 1;
-      const bool opens = __shfl_sync(kWarp, decision, t) >= kOpens;
-      const float rate = opens ? 1.0f : gated ? __fmul_rn(eta, tokens.gate[t]) : eta;
-      move_lane<kBand / 32>(tokens.keys + t * kTokenStride<kBand>, rate, k);
-      move_lane<kDim / 32>(tokens.values + t * kTokenStride<kDim>, rate, v);
-    }
-    *key = k;
-    *value = v;
+    if (half == 0) scores[row * kScoreStride + slot] = score;
   });
 }
 

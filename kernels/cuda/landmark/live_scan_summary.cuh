@@ -1,5 +1,6 @@
 #pragma once
 
+#include "kernels/cuda/landmark/live_averages.cuh"
 #include "kernels/cuda/landmark/live_link.cuh"
 #include "kernels/cuda/landmark/live_route.cuh"
 #include "kernels/cuda/landmark/live_scan.h"
@@ -25,7 +26,9 @@ template <int kDim>
 struct SummaryScanShared {
   alignas(16) float keys[kLiveSlots * kDim / 2];  // as in global memory, and so are the values
   alignas(16) float values[kLiveSlots * kDim];
-  alignas(16) SummaryTokens<kDim> tokens[3];
+  alignas(16) SummaryTokens<kDim> tokens[4];
+  alignas(16) __nv_bfloat16 fetched[2][kLiveTile * kDim];  // keys, all dimensions
+  uint8_t* snapshot[4][2];                                 // keys and values
   SummaryLink link;
   // In the first CTA.
   float scores[2][kLiveTile * kScoreStride];
@@ -45,12 +48,7 @@ class SummaryScan {
         slots_(p_.layout.shape.summary) {}
 
   __device__ void run() {
-    for (int i = static_cast<int>(threadIdx.x); i < kLiveHeads * SummaryPart::kStride;
-         i += kLiveThreads) {
-      s_.link.parts[0][i] = s_.link.parts[1][i] = 0;
-    }
     if (threadIdx.x == 0) s_.link.open();
-    fence_proxy_async();
     cluster_sync();
     if (warp_ < kLiveWorkers) {
       work();
@@ -68,7 +66,7 @@ class SummaryScan {
 
  private:
   static constexpr int kBand = kDim / 2;
-  static constexpr int kWorkBarrier = 1, kTurnBarrier = 2;
+  static constexpr int kWorkBarrier = 1, kTurnBarrier = 2, kFollowBarrier = 3;
   using Tokens = SummaryTokens<kDim>;
 
   __device__ LiveTiles tiles() const {
@@ -85,33 +83,46 @@ class SummaryScan {
 
   // ---- The workers: one head.
 
-  // What a warp brings of a tile: every eighth token.
-  struct Fetched {
-    LaneBits<kDim> keys[kLiveTile / kLiveWorkers], values[kLiveTile / kLiveWorkers];
-    float gate;
-  };
-  __device__ void fetch(const LiveTile& tile, Fetched& to) const {
-#pragma unroll
-    for (int i = 0; i < kLiveTile / kLiveWorkers; ++i) {
-      const int token = warp_ + i * kLiveWorkers;
-      to.keys[i] = to.values[i] = {};
-      if (token >= tile.count) continue;
-      const int64_t at = (int64_t{tile.row + token} * heads_ + head_) * kDim;
-      to.keys[i] = lane_bits<kDim>(static_cast<const __nv_bfloat16*>(p_.k) + at);
-      to.values[i] = lane_bits<kDim>(static_cast<const __nv_bfloat16*>(p_.v) + at);
+  // Starts to bring a tile, and where its snapshot goes.
+  __device__ void fetch(int index, const LiveTile& tile) {
+    static_assert(kCopiers == 32 * kLiveWorkers);
+    Tokens& tokens = s_.tokens[index % 4];
+    const int64_t stride = int64_t{heads_} * kDim;
+    const int64_t at = tile.row * stride + head_ * kDim;
+    copy_rows<kDim>(static_cast<const __nv_bfloat16*>(p_.k) + at, stride, tile.count,
+                    s_.fetched[index % 2], kDim);
+    copy_rows<kDim>(static_cast<const __nv_bfloat16*>(p_.v) + at, stride, tile.count, tokens.values,
+                    Tokens::kValueStride);
+    const auto thread = static_cast<int>(threadIdx.x);
+    if (thread < tile.count) {
+      cp_async_ca<4>(shared_address(&tokens.gate[thread]), p_.gate + tile.row + thread);
     }
-    to.gate = gate(tile, lane_id());
+    if (thread == 0 && tile.snapshot >= 0) {
+      const DeviceSlots& to = p_.snapshots[tile.snapshot].summary;
+      cp_async_ca<8>(shared_address(&s_.snapshot[index % 4][0]), &to.k_codes);
+      cp_async_ca<8>(shared_address(&s_.snapshot[index % 4][1]), &to.v_codes);
+    }
+    cp_async_commit();
   }
-  __device__ void put(const Fetched& from, const LaneBand<kDim>& band, Tokens& tokens) const {
-#pragma unroll
-    for (int i = 0; i < kLiveTile / kLiveWorkers; ++i) {
-      const int token = warp_ + i * kLiveWorkers;
-      const float inverse =
-          store_key<kDim>(from.keys[i], band, tokens.keys + token * Tokens::kKeyStride);
-      store_row<kDim>(from.values[i], tokens.values + token * Tokens::kValueStride);
+  // When a tile has come: its keys, and products that need no averages, with its own tokens and
+  // those of the tile before.
+  __device__ void prepare(int index, const LaneBand<kDim>& band) {
+    cp_async_wait<0>();
+    sync_workers();
+    Tokens& tokens = s_.tokens[index % 4];
+    for (int token = warp_; token < kLiveTile; token += kLiveWorkers) {
+      const float inverse = store_key<kDim>(lane_bits<kDim>(s_.fetched[index % 2] + token * kDim),
+                                            band, tokens.keys + token * Tokens::kKeyStride);
       if (lane_id() == 0) tokens.inverse[token] = inverse;
     }
-    if (warp_ == 0 && lane_id() < kLiveTile) tokens.gate[lane_id()] = from.gate;
+    sync_workers();
+    float* part = s_.link.mine[index % 3];
+    if (warp_ < kTokenTasks) {
+      token_products<kBand>(warp_, tokens.keys, tokens.inverse, part);
+    } else if (warp_ < 2 * kTokenTasks && index > 0) {
+      before_products<kBand>(warp_ - kTokenTasks, tokens.keys, tokens.inverse,
+                             s_.tokens[(index - 1) % 4].keys, part);
+    }
   }
 
   // The head's keys or values, between global and shared memory.
@@ -132,83 +143,54 @@ class SummaryScan {
     cp_async_bulk_commit_group();
   }
 
-  // Products that need no averages: with the tile's own tokens and those of the tile before.
-  __device__ void multiply_tokens(int tile) {
-    const Tokens& tokens = s_.tokens[tile % 3];
-    float* part = s_.link.mine[tile % 3];
-    if (warp_ < kTokenTasks) {
-      token_products<kBand>(warp_, tokens.keys, tokens.inverse, part);
-    } else if (warp_ < 2 * kTokenTasks && tile > 0) {
-      before_products<kBand>(warp_ - kTokenTasks, tokens.keys, tokens.inverse,
-                             s_.tokens[(tile - 1) % 3].keys, part);
-    }
-  }
-  __device__ void multiply_and_send(int tile) {
-    const Tokens& tokens = s_.tokens[tile % 3];
+  // Products with the averages as they are.
+  __device__ void multiply_and_send(int index) {
+    static_assert(kSlotTasks == kLiveWorkers);
+    const Tokens& tokens = s_.tokens[index % 4];
     slot_products<kBand>(warp_, tokens.keys, tokens.inverse, s_.keys, slots_,
-                         s_.link.mine[tile % 3]);
+                         s_.link.mine[index % 3]);
     fence_proxy_async();
     sync_workers();
-    if (threadIdx.x == 0) s_.link.send(tile, head_);
+    if (threadIdx.x == 0) s_.link.send(index, head_);
   }
 
-  __device__ void work() {
-    static_assert(kSlotTasks == kLiveWorkers);
+  __device__ __noinline__ void work() {
     const LaneBand<kDim> band(p_.slow_dims, kBand);
     const float eta = p_.eta[head_];
+    LiveTiles walk = tiles();
+    LiveTile tile[3];  // the one that is decided, and the two after it
+    int known = 0;     // of these
+    while (known < 2 && walk.next(tile[known])) fetch(known, tile[known]), ++known;
     read_slots(p_.bank.summary.k_codes, s_.keys, kBand);
     read_slots(p_.bank.summary.v_codes, s_.values, kDim);
-    LiveTiles walk = tiles();
-    LiveTile tile, second, third;
-    Fetched fetched;
-    const bool any = walk.next(tile);
-    if (any) {
-      fetch(tile, fetched);
-      put(fetched, band, s_.tokens[0]);
-    }
-    bool more = walk.next(second);
-    if (more) {
-      fetch(second, fetched);
-      put(fetched, band, s_.tokens[1]);
-    }
-    bool yet_more = walk.next(third);
-    if (yet_more) fetch(third, fetched);
-    sync_workers();
-    for (int i = 0; i < (more ? 2 : any ? 1 : 0); ++i) {
-      multiply_tokens(i);
+    for (int i = 0; i < known; ++i) {
+      prepare(i, band);
       multiply_and_send(i);
     }
-    for (int i = 0; any; ++i) {
-      uint8_t* keys = nullptr;
-      uint8_t* values = nullptr;
-      if (threadIdx.x == 0 && tile.snapshot >= 0) {
-        keys = p_.snapshots[tile.snapshot].summary.k_codes;
-        values = p_.snapshots[tile.snapshot].summary.v_codes;
-      }
-      const bool ahead = yet_more;
-      LiveTile following = third;
-      if (ahead) {
-        put(fetched, band, s_.tokens[(i + 2) % 3]);
-        yet_more = walk.next(third);
-        if (yet_more) fetch(third, fetched);
-        sync_workers();
-        multiply_tokens(i + 2);
+    if (known == 2 && walk.next(tile[2])) fetch(known++, tile[2]);
+    for (int i = 0; known > 0; ++i) {
+      const bool ahead = known == 3;
+      if (ahead) prepare(i + 2, band);
+      const LiveTile now = tile[0];
+      tile[0] = tile[1];
+      tile[1] = tile[2];
+      --known;
+      if (ahead && walk.next(tile[2])) {
+        fetch(i + 3, tile[2]);
+        ++known;
       }
       const int* decisions = s_.link.wait_decisions(i);
-      const int decision = lane_id() < kLiveTile ? decisions[lane_id()] : -1;
       if (threadIdx.x == 0) cp_async_bulk_wait_group_read();  // of the snapshot before
       sync_workers();
-      const Tokens& tokens = s_.tokens[i % 3];
-      move_averages<kDim>({tokens.keys, tokens.values, tokens.gate}, decision, eta,
+      const Tokens& tokens = s_.tokens[i % 4];
+      move_averages<kDim>({tokens.keys, tokens.values, tokens.gate}, decisions, eta,
                           rules_.gated_rate, s_.keys, s_.values, warp_, kLiveWorkers);
       fence_proxy_async();
       sync_workers();
-      if (keys != nullptr) store_slots(keys, values);
+      if (threadIdx.x == 0 && now.snapshot >= 0) {
+        store_slots(s_.snapshot[i % 4][0], s_.snapshot[i % 4][1]);
+      }
       if (ahead) multiply_and_send(i + 2);
-      if (!more) break;
-      more = ahead;
-      tile = second;
-      second = following;
     }
     if (threadIdx.x != 0) return;
     store_slots(p_.bank.summary.k_codes, p_.bank.summary.v_codes);
@@ -243,13 +225,14 @@ class SummaryScan {
 
   // Prepares the tile that is decided next.
   __device__ void follow() {
+    static_assert(kArrangers == 32 * kLiveFollowers);
     const int warp = warp_ - kLiveWorkers - 2;
     const int thread = static_cast<int>(threadIdx.x) - 32 * (kLiveWorkers + 2);
     uint64_t used = valid();
     LiveTiles walk = tiles();
     LiveTile tile;
     if (!walk.next(tile)) return;
-    score_tile(s_.link.wait_parts(0), used, heads_, s_.scores[0], thread, 32 * kLiveFollowers);
+    arrange_tile(s_.link.wait_parts(0), used, heads_, s_.scores[0], thread, kFollowBarrier);
     take_turns();
     for (int i = 1;; ++i) {
       const bool more = walk.next(tile);
@@ -257,7 +240,7 @@ class SummaryScan {
       float* parts = nullptr;
       if (more) {
         parts = s_.link.wait_parts(i);
-        score_tile(parts, used, heads_, scores, thread, 32 * kLiveFollowers);
+        arrange_tile(parts, used, heads_, scores, thread, kFollowBarrier);
       }
       take_turns();  // the tile before is decided
       if (!more) return;

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "kernels/cuda/landmark/live_route.cuh"
+#include "kernels/cuda/landmark/live_averages.cuh"
 #include "kernels/cuda/landmark/live_step_tokens.cuh"
 
 #include <cstdint>
@@ -45,12 +45,9 @@ class SummaryStep {
   __device__ void run(int first, int tokens) {
     const LaneBand<kDim> band(slow_dims_, kBand);
     SummaryCounts counts(bank_, rules_, eta_, heads_);
-    SummaryRouter router(rules_, eta_, heads_, slots_, counts.valid());
-    for (int i = static_cast<int>(threadIdx.x); i < kLiveHeads * SummaryPart::kStride;
-         i += kStepThreads) {
-      s_.parts[i] = 0;
-    }
-    if (threadIdx.x == 0) s_.valid = counts.valid();
+    const uint64_t valid = counts.valid();
+    SummaryRouter router(rules_, eta_, heads_, slots_, valid);
+    if (threadIdx.x == 0) s_.valid = valid;
     for (int row = first; row < tokens; row += kLiveTile) {
       const int count = min(kLiveTile, tokens - row);
       load_keys(row, count, band);
@@ -60,8 +57,8 @@ class SummaryStep {
         multiply(task / (kSlotTasks + kTokenTasks), task % (kSlotTasks + kTokenTasks));
       }
       __syncthreads();
-      score_tile(s_.parts, s_.valid, heads_, s_.scores, static_cast<int>(threadIdx.x),
-                 kStepThreads);
+      arrange_tile(s_.parts, s_.valid, heads_, s_.scores, static_cast<int>(threadIdx.x),
+                   kArrangeBarrier);
       __syncthreads();
       if (warp_ == 0) {
         const float gate = lane_id() < kLiveTile ? s_.gate[lane_id()] : -INFINITY;
@@ -71,21 +68,22 @@ class SummaryStep {
       __syncthreads();
       load_values(row, count);
       __syncthreads();
-      const int decision = lane_id() < kLiveTile ? s_.moves.decision[lane_id()] : -1;
-      if (warp_ == 0) counts.take(decision, s_.gate[lane_id() % kLiveTile], count);
+      if (warp_ == 0) counts.take(s_.moves.decision[lane_id() % kLiveTile], s_.gate[lane_id() % kLiveTile], count);
 #pragma unroll 1
       for (int head = warp_; head < heads_; head += kStepWarps) {
         move_averages<kDim>({s_.keys + head * s_.kKeys, s_.values + head * s_.kValues, s_.gate},
-                            decision, eta_[head], rules_.gated_rate, keys(head), values(head), 0,
+                            s_.moves.decision, eta_[head], rules_.gated_rate, keys(head), values(head), 0,
                             1);
       }
       __syncthreads();
-      clear_parts(row + kLiveTile < tokens);
     }
     if (warp_ == 0) counts.store(bank_);
   }
 
  private:
+  static_assert(kArrangers == kStepThreads);
+  static constexpr int kArrangeBarrier = 1;
+
   __device__ float* keys(int head) const {
     return reinterpret_cast<float*>(bank_.summary.k_codes) + int64_t{head} * slots_ * kBand;
   }
@@ -123,15 +121,6 @@ class SummaryStep {
           store_row<kDim>(bits, s_.values + head * s_.kValues + i * kTokenStride<kDim>);
         });
   }
-  // Values were in the place of the parts, and those of heads that do not exist are zero.
-  __device__ void clear_parts(bool again) {
-    if (!again) return;
-    for (int i = heads_ * SummaryPart::kStride + static_cast<int>(threadIdx.x);
-         i < kLiveHeads * SummaryPart::kStride; i += kStepThreads) {
-      s_.parts[i] = 0;
-    }
-  }
-
   const LiveRules& rules_;
   const int32_t* slow_dims_;
   const DeviceLandmarkBank& bank_;

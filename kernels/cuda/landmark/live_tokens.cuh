@@ -1,6 +1,7 @@
 #pragma once
 
 #include "kernels/cuda/landmark/live_products.cuh"
+#include "kernels/cuda/landmark/live_ptx.cuh"
 #include "kernels/cuda/landmark/live_rules.h"
 #include "kernels/cuda/landmark/scan.h"
 #include "kernels/cuda/landmark/vectors.cuh"
@@ -18,22 +19,44 @@ struct LiveTile {
   int32_t snapshot = -1;  // taken after them
 };
 
-// Walks through the evictions of a scan; each is read before it is due.
+// The evictions of a scan, one after the other, to a warp: 32 of them are read at a time.
+class LiveSteps {
+ public:
+  __device__ LiveSteps(const LandmarkScanStep* steps, int32_t count)
+      : steps_(steps), count_(count) {}
+
+  __device__ bool next(LandmarkScanStep& step) {
+    if (at_ == count_) return false;
+    const int32_t lane = at_ % 32;
+    if (lane == 0 && at_ + lane_id() < count_) mine_ = steps_[at_ + lane_id()];
+    step.begin = __shfl_sync(kWarp, mine_.begin, lane);
+    step.end = __shfl_sync(kWarp, mine_.end, lane);
+    step.snapshot = __shfl_sync(kWarp, mine_.snapshot, lane);
+    ++at_;
+    return true;
+  }
+
+ private:
+  const LandmarkScanStep* steps_;
+  int32_t count_;
+  int32_t at_ = 0;
+  LandmarkScanStep mine_;  // that of this lane
+};
+
+// Walks through the tiles of the evictions of a scan; one warp.
 class LiveTiles {
  public:
   // `sinks`: tokens of lower positions are pinned, and in no tile.
   __device__ LiveTiles(const LandmarkScanLaunch& scan, int64_t sinks)
-      : steps_(scan.steps), left_(scan.step_count), first_(sinks - scan.first_position) {
-    if (left_ > 0) step_ = *steps_;
-  }
+      : steps_(scan.steps, scan.step_count), first_(sinks - scan.first_position) {}
 
   __device__ bool next(LiveTile& tile) {
     if (!open_) {
-      if (left_ == 0) return false;
-      row_ = static_cast<int32_t>(min(max(int64_t{step_.begin}, first_), int64_t{step_.end}));
-      end_ = step_.end;
-      snapshot_ = step_.snapshot;
-      if (--left_ > 0) step_ = *++steps_;
+      LandmarkScanStep step;
+      if (!steps_.next(step)) return false;
+      row_ = static_cast<int32_t>(min(max(int64_t{step.begin}, first_), int64_t{step.end}));
+      end_ = step.end;
+      snapshot_ = step.snapshot;
     }
     tile.row = row_;
     tile.count = min(kLiveTile, end_ - row_);
@@ -44,9 +67,7 @@ class LiveTiles {
   }
 
  private:
-  const LandmarkScanStep* steps_;
-  LandmarkScanStep step_;
-  int32_t left_;
+  LiveSteps steps_;
   int64_t first_;  // row of the first token that is not pinned
   bool open_ = false;
   int32_t row_ = 0, end_ = 0, snapshot_ = -1;
@@ -105,6 +126,23 @@ __device__ inline float store_key(const LaneBits<kDim>& x, const LaneBand<kDim>&
     }
   }
   return inverse_norm(warp_sum(lane_squares<kDim>(slow)));
+}
+
+// Starts to copy rows [16, kDim] of one head, `stride` elements apart in global memory, to rows
+// `pitch` apart in shared memory; those from `count` on are zero. By kCopiers threads.
+inline constexpr int kCopiers = 256;
+template <int kDim>
+__device__ inline void copy_rows(const void* from, int64_t stride, int count, __nv_bfloat16* to,
+                                 int pitch) {
+  constexpr int kPieces = kDim / 8;  // of 16 bytes, of a row
+  const auto* data = static_cast<const __nv_bfloat16*>(from);
+  for (int i = static_cast<int>(threadIdx.x); i < kLiveTile * kPieces; i += kCopiers) {
+    const int row = i / kPieces;
+    const int piece = 8 * (i % kPieces);
+    const bool there = row < count;
+    cp_async_16(shared_address(to + row * pitch + piece), data + (there ? row * stride : 0) + piece,
+                there ? 16 : 0);
+  }
 }
 
 template <int kDim>
