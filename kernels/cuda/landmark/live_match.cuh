@@ -16,8 +16,8 @@ static_assert(kMatchThreads == kLiveBlock && kMatchThreads == kLiveTile * kLiveT
 
 struct ExactMatchShared {
   alignas(16) float sums[ExactPart::kFloats];  // means over heads
-  float gate[kLiveBlock];
-  float match[kLiveBlock];  // similarity with the most similar slot
+  alignas(16) float gate[kLiveBlock];
+  alignas(16) float match[kLiveBlock];  // similarity with the most similar slot
   int32_t order[kLiveBlock];
   int32_t targets[kLiveTile];  // of the last pass
   uint64_t valid;
@@ -107,14 +107,14 @@ class ExactMatcher {
     return candidate < pass.candidates ? s_.order[candidate] : -1;
   }
 
-  // To a bank or a snapshot, by the first warp.
-  __device__ void store(const DeviceLandmarkBank& to) const {
+  // By the first warp; a snapshot has no stamps (null).
+  __device__ void store(uint8_t* valid, int64_t* stamps) const {
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
       const int slot = lane_id() + 32 * i;
       if (slot >= slots_) continue;
-      to.exact_valid[slot] = valid_[i] ? 1 : 0;
-      if (to.stamps != nullptr) to.stamps[slot] = stamp_[i];
+      valid[slot] = valid_[i] ? 1 : 0;
+      if (stamps != nullptr) stamps[slot] = stamp_[i];
     }
   }
 
@@ -148,11 +148,18 @@ class ExactMatcher {
       const float gate = s_.gate[thread_];
       const float match = s_.match[thread_];
       int rank = 0;
-#pragma unroll 4
-      for (int j = 0; j < tokens; ++j) {
-        const float other = s_.match[j];
-        const bool earlier = other == match ? j < thread_ : other < match;
-        rank += s_.gate[j] > gate || (s_.gate[j] == gate && earlier) ? 1 : 0;
+      for (int first = 0; first < tokens; first += 4) {
+        const float4 gates = *reinterpret_cast<const float4*>(s_.gate + first);
+        const float4 matches = *reinterpret_cast<const float4*>(s_.match + first);
+        const float other_gates[4] = {gates.x, gates.y, gates.z, gates.w};
+        const float others[4] = {matches.x, matches.y, matches.z, matches.w};
+#pragma unroll
+        for (int k = 0; k < 4; ++k) {
+          const int j = first + k;
+          const bool earlier = others[k] == match ? j < thread_ : others[k] < match;
+          const bool before = other_gates[k] > gate || (other_gates[k] == gate && earlier);
+          rank += j < tokens && before ? 1 : 0;
+        }
       }
       s_.order[rank] = thread_;
     }
@@ -169,9 +176,9 @@ class ExactMatcher {
       age[i] = !eligible ? INT32_MAX : valid_[i] ? stamp_[i] : -1;
     }
     const int least = -warp_max_int(-min(age[0], age[1]));
-    if (least == INT32_MAX) return -1;
     const unsigned low = __ballot_sync(kWarp, age[0] == least);
     const unsigned high = __ballot_sync(kWarp, age[1] == least);
+    if (least == INT32_MAX) return -1;
     return low != 0 ? __ffs(static_cast<int>(low)) - 1 : __ffs(static_cast<int>(high)) + 31;
   }
 
@@ -179,17 +186,22 @@ class ExactMatcher {
   __device__ int choose(const ExactPass& pass) {
     const bool group = pass.kind == ExactPass::group;
     const int candidates = group ? pass.count : pass.candidates;
+    const int mine = lane_id() < candidates ? s_.order[pass.first + lane_id()] : 0;
+    const float gate = s_.gate[mine];
     int target = -1;
+#pragma unroll 1
     for (int c = 0; c < candidates; ++c) {
-      const int token = s_.order[pass.first + c];
+      const int token = __shfl_sync(kWarp, mine, c);
       const int place = group ? c : token;
-      if (!(s_.gate[token] >= rules_.tau_gate)) continue;
       const float* row = s_.sums + ExactPart::kSlots + place * ExactPart::kRow + lane_id();
+      const float scores[2] = {row[0], row[32]};
+      const int oldest = victim();
+      if (!(__shfl_sync(kWarp, gate, c) >= rules_.tau_gate)) continue;
       const LiveBest best =
-          warp_best_of(valid_[0] ? row[0] : -INFINITY, valid_[1] ? row[32] : -INFINITY);
+          warp_best_of(valid_[0] ? scores[0] : -INFINITY, valid_[1] ? scores[1] : -INFINITY);
       const bool any = __any_sync(kWarp, valid_[0] || valid_[1]);
       const bool novel = !any || best.score < rules_.tau_novel;
-      const int slot = novel ? victim() : best.slot;
+      const int slot = novel ? oldest : best.slot;
       if (slot < 0) continue;
       const int position = first_position_ + pass.row + token;
 #pragma unroll

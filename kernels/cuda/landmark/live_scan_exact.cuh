@@ -17,9 +17,12 @@ template <int kDim>
 struct ExactScanShared {
   alignas(16) __nv_bfloat16 keys[kLiveSlots * kDim];  // as in global memory, and so are the values
   alignas(16) __nv_bfloat16 values[kLiveSlots * kDim];
-  alignas(16) ExactTokens<kDim> tokens[2];
+  alignas(16) ExactTokens<kDim> tokens[3];
+  uint8_t* snapshot[3][2];  // keys and values
   ExactLink link;
-  ExactMatchShared match;  // in the first CTA
+  // In the first CTA.
+  ExactMatchShared match;
+  uint8_t* valid[2];  // where a snapshot has it
 };
 
 template <int kDim>
@@ -47,11 +50,7 @@ class ExactScan {
 
  private:
   static constexpr int kWorkBarrier = 1, kMatchBarrier = 2;
-  static constexpr int kTokens = kLiveTile / kLiveWorkers;  // of a tile, that a warp brings
-
-  struct Fetched {
-    LaneBits<kDim> keys[kTokens], values[kTokens];
-  };
+  using Tokens = ExactTokens<kDim>;
 
   __device__ static void sync_workers() { bar_sync(kWorkBarrier, 32 * kLiveWorkers); }
 
@@ -59,28 +58,39 @@ class ExactScan {
     const int64_t at = (int64_t{row} * heads_ + head_) * kDim;
     return lane_bits<kDim>(static_cast<const __nv_bfloat16*>(data) + at);
   }
-  // `chosen`: tokens of the eviction by lane, where the pass is of candidates.
-  __device__ void fetch(const ExactPass& pass, int chosen, Fetched& to) const {
-#pragma unroll
-    for (int i = 0; i < kTokens; ++i) {
-      const int place = warp_ + i * kLiveWorkers;
-      const int at = __shfl_sync(kWarp, chosen, place);
-      to.keys[i] = to.values[i] = {};
-      if (place >= pass.count) continue;
-      const int row = pass.row + (pass.kind == ExactPass::group ? at : pass.first + place);
-      to.keys[i] = token(p_.k, row);
-      to.values[i] = token(p_.v, row);
+  // Starts to bring the tokens of a pass, and where its snapshot goes. `chosen`: which tokens of the
+  // eviction, where the pass is of candidates.
+  __device__ void fetch(int index, const ExactPass& pass, const int* chosen) {
+    static_assert(kCopiers == 32 * kLiveWorkers);
+    Tokens& tokens = s_.tokens[index % 3];
+    const bool group = pass.kind == ExactPass::group;
+    const auto row = [&](int token) {
+      return pass.row + (group ? chosen[token] : pass.first + token);
+    };
+    const int64_t stride = int64_t{heads_} * kDim;
+    const int64_t at = head_ * kDim;
+    copy_rows<kDim>(static_cast<const __nv_bfloat16*>(p_.k) + at, stride, pass.count, row,
+                    tokens.keys, kTokenStride<kDim>);
+    copy_rows<kDim>(static_cast<const __nv_bfloat16*>(p_.v) + at, stride, pass.count, row,
+                    tokens.values, kTokenStride<kDim>);
+    if (threadIdx.x == 0 && pass.snapshot >= 0) {
+      const DeviceSlots& to = p_.snapshots[pass.snapshot].exact;
+      cp_async_ca<8>(shared_address(&s_.snapshot[index % 3][0]), &to.k_codes);
+      cp_async_ca<8>(shared_address(&s_.snapshot[index % 3][1]), &to.v_codes);
     }
+    cp_async_commit();
   }
-  __device__ void put(const Fetched& from, ExactTokens<kDim>& tokens) const {
-#pragma unroll
-    for (int i = 0; i < kTokens; ++i) {
-      const int place = warp_ + i * kLiveWorkers;
-      store_row<kDim>(from.keys[i], tokens.keys + place * kTokenStride<kDim>);
-      store_row<kDim>(from.values[i], tokens.values + place * kTokenStride<kDim>);
-      const float inverse = inverse_norm(warp_sum(lane_squares<kDim>(from.values[i])));
-      if (lane_id() == 0) tokens.inverse[place] = inverse;
+  // When they have come.
+  __device__ void prepare(int index) {
+    cp_async_wait<0>();
+    sync_workers();
+    Tokens& tokens = s_.tokens[index % 3];
+    for (int token = warp_; token < kLiveTile; token += kLiveWorkers) {
+      const auto bits = lane_bits<kDim>(tokens.values + token * kTokenStride<kDim>);
+      const float inverse = inverse_norm(warp_sum(lane_squares<kDim>(bits)));
+      if (lane_id() == 0) tokens.inverse[token] = inverse;
     }
+    sync_workers();
   }
 
   __device__ void read_slots(const uint8_t* codes, __nv_bfloat16* slots) const {
@@ -118,7 +128,7 @@ class ExactScan {
     finish_writes();
   }
 
-  __device__ void write(const ExactTokens<kDim>& tokens, int word) {
+  __device__ void write(const Tokens& tokens, int word) {
     const bool writes = __any_sync(kWarp, lane_id() < kLiveTile && word >= 0);
     if (!writes) return;
     wait_for_store();
@@ -133,9 +143,9 @@ class ExactScan {
   }
 
   // The products of a pass whose tokens are there.
-  __device__ void multiply_and_send(int pass) {
-    const ExactTokens<kDim>& tokens = s_.tokens[pass % 2];
-    const ExactTokens<kDim>& before = s_.tokens[(pass + 1) % 2];
+  __device__ void multiply_and_send(int index) {
+    const Tokens& tokens = s_.tokens[index % 3];
+    const Tokens& before = s_.tokens[(index + 2) % 3];
     for (int task = warp_; task < kSlotTasks + 2 * kTokenTasks; task += kLiveWorkers) {
       const int row = 8 * (task % kSlotTasks) + lane_id() / 4;
       const __nv_bfloat16* values = s_.values + row * kDim;
@@ -146,63 +156,52 @@ class ExactScan {
       const bool there = task >= kSlotTasks || row < slots_;
       float c[4];
       exact_cosines<kDim>(tokens.values, tokens.inverse, there ? values : nullptr, c);
-      store_cosines(task, c, s_.link.mine[pass % 3]);
+      store_cosines(task, c, s_.link.mine[index % 3]);
     }
     finish_writes();
-    if (threadIdx.x == 0) s_.link.send(pass, head_);
+    if (threadIdx.x == 0) s_.link.send(index, head_);
   }
 
-  __device__ void work() {
+  __device__ __noinline__ void work() {
+    ScanPasses walk(p_, rules_);
+    ExactPass pass[3];  // the one that is decided, and the two after it
+    int known = 0;      // of these
+    while (known < 2 && walk.next(pass[known])) ++known;
     read_slots(p_.bank.exact.k_codes, s_.keys);
     read_slots(p_.bank.exact.v_codes, s_.values);
-    ScanPasses walk(p_, rules_);
-    ExactPass pass, next;
-    Fetched fetched;
-    if (!walk.next(pass)) pass.count = -1;
-    const bool any = pass.count >= 0;
-    if (any) {
-      finish_writes();
-      if (pass.pins > 0) pin(pass);
-      fetch(pass, 0, fetched);
-      put(fetched, s_.tokens[0]);
-      sync_workers();
+    finish_writes();
+    // A pass that waits is brought when it is its turn, any other one before.
+    if (known > 0) {
+      if (pass[0].pins > 0) pin(pass[0]);
+      fetch(0, pass[0], nullptr);
+      prepare(0);
+      if (known > 1 && !pass[1].waits()) fetch(1, pass[1], nullptr);
       multiply_and_send(0);
     }
-    bool more = any && walk.next(next);
-    if (more && !next.waits()) fetch(next, 0, fetched);
-    for (int i = 0; any; ++i) {
-      uint8_t* keys = nullptr;
-      uint8_t* values = nullptr;
-      if (threadIdx.x == 0 && pass.snapshot >= 0) {
-        keys = p_.snapshots[pass.snapshot].exact.k_codes;
-        values = p_.snapshots[pass.snapshot].exact.v_codes;
-      }
-      const bool waits = more && next.waits();
-      ExactPass third;
-      bool yet_more = false;
+    for (int i = 0; known > 0; ++i) {
+      const bool more = known > 1;
+      const bool waits = more && pass[1].waits();
+      if (more && walk.next(pass[2])) ++known;
       if (more && !waits) {
-        put(fetched, s_.tokens[(i + 1) % 2]);
-        yet_more = walk.next(third);
-        if (yet_more && !third.waits()) fetch(third, 0, fetched);
-        sync_workers();
+        prepare(i + 1);
+        if (known > 2 && !pass[2].waits()) fetch(i + 2, pass[2], nullptr);
         multiply_and_send(i + 1);
       }
-      const int word = s_.link.wait_decisions(i)[lane_id()];
-      write(s_.tokens[i % 2], word);
-      if (keys != nullptr) store_slots(keys, values);
+      const int* words = s_.link.wait_decisions(i);
+      write(s_.tokens[i % 3], words[lane_id()]);
+      if (threadIdx.x == 0 && pass[0].snapshot >= 0) {
+        store_slots(s_.snapshot[i % 3][0], s_.snapshot[i % 3][1]);
+      }
       if (waits) {
-        if (next.pins > 0) pin(next);
-        fetch(next, __shfl_down_sync(kWarp, word, kLiveTile), fetched);
-        put(fetched, s_.tokens[(i + 1) % 2]);
-        yet_more = walk.next(third);
-        if (yet_more && !third.waits()) fetch(third, 0, fetched);
-        sync_workers();
+        if (pass[1].pins > 0) pin(pass[1]);
+        fetch(i + 1, pass[1], words + kLiveTile);
+        prepare(i + 1);
+        if (known > 2 && !pass[2].waits()) fetch(i + 2, pass[2], nullptr);
         multiply_and_send(i + 1);
       }
-      if (!more) break;
-      pass = next;
-      next = third;
-      more = yet_more;
+      pass[0] = pass[1];
+      pass[1] = pass[2];
+      --known;
     }
     finish_writes();
     if (threadIdx.x != 0) return;
@@ -223,21 +222,33 @@ class ExactScan {
     }
     bool more = walk.next(pass);
     float gate = more && thread < pass.tokens ? p_.gate[pass.row + thread] : 0;
+    if (thread == 0 && more && pass.snapshot >= 0) {
+      s_.valid[0] = p_.snapshots[pass.snapshot].exact_valid;
+    }
     for (int i = 0; more; ++i) {
       if (pass.opens()) matcher.open(pass, gate);
       more = walk.next(next);
       if (more && next.opens() && thread < next.tokens) gate = p_.gate[next.row + thread];
+      if (thread == 0 && more && next.snapshot >= 0) {
+        cp_async_ca<8>(shared_address(&s_.valid[(i + 1) % 2]),
+                       &p_.snapshots[next.snapshot].exact_valid);
+      }
+      cp_async_commit();
       matcher.add_heads(s_.link.wait_parts(i), ExactPart::kFloats);
       if (i > 0 && !pass.waits()) matcher.follow_writes();
       const int word = matcher.decide(pass);
       if (thread < 32) {
         if (thread == 0) s_.link.expect(i + 2, heads_);
         s_.link.broadcast(i, heads_, word);
-        if (pass.snapshot >= 0) matcher.store(p_.snapshots[pass.snapshot]);
+        if (pass.snapshot >= 0) {
+          cp_async_wait<1>();
+          __syncwarp();
+          matcher.store(s_.valid[i % 2], nullptr);
+        }
       }
       pass = next;
     }
-    if (thread < 32) matcher.store(p_.bank);
+    if (thread < 32) matcher.store(p_.bank.exact_valid, p_.bank.stamps);
   }
 
   const LandmarkScanLaunch& p_;

@@ -89,10 +89,11 @@ class SummaryScan {
     Tokens& tokens = s_.tokens[index % 4];
     const int64_t stride = int64_t{heads_} * kDim;
     const int64_t at = tile.row * stride + head_ * kDim;
-    copy_rows<kDim>(static_cast<const __nv_bfloat16*>(p_.k) + at, stride, tile.count,
+    const auto row = [](int token) { return token; };
+    copy_rows<kDim>(static_cast<const __nv_bfloat16*>(p_.k) + at, stride, tile.count, row,
                     s_.fetched[index % 2], kDim);
-    copy_rows<kDim>(static_cast<const __nv_bfloat16*>(p_.v) + at, stride, tile.count, tokens.values,
-                    Tokens::kValueStride);
+    copy_rows<kDim>(static_cast<const __nv_bfloat16*>(p_.v) + at, stride, tile.count, row,
+                    tokens.values, Tokens::kValueStride);
     const auto thread = static_cast<int>(threadIdx.x);
     if (thread < tile.count) {
       cp_async_ca<4>(shared_address(&tokens.gate[thread]), p_.gate + tile.row + thread);

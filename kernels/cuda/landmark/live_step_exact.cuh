@@ -56,7 +56,7 @@ class ExactStep {
       __syncthreads();
       write(row);
     }
-    if (warp_ == 0) matcher.store(bank_);
+    if (warp_ == 0) matcher.store(bank_.exact_valid, bank_.stamps);
   }
 
  private:

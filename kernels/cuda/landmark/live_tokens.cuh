@@ -128,20 +128,21 @@ __device__ inline float store_key(const LaneBits<kDim>& x, const LaneBand<kDim>&
   return inverse_norm(warp_sum(lane_squares<kDim>(slow)));
 }
 
-// Starts to copy rows [16, kDim] of one head, `stride` elements apart in global memory, to rows
-// `pitch` apart in shared memory; those from `count` on are zero. By kCopiers threads.
+// Starts to copy rows row(0) .. row(count - 1) of one head, `stride` elements apart in global memory,
+// to rows `pitch` apart in shared memory; those from `count` up to a tile are zero. By kCopiers
+// threads.
 inline constexpr int kCopiers = 256;
-template <int kDim>
-__device__ inline void copy_rows(const void* from, int64_t stride, int count, __nv_bfloat16* to,
-                                 int pitch) {
+template <int kDim, typename Row>
+__device__ inline void copy_rows(const void* from, int64_t stride, int count, Row row,
+                                 __nv_bfloat16* to, int pitch) {
   constexpr int kPieces = kDim / 8;  // of 16 bytes, of a row
   const auto* data = static_cast<const __nv_bfloat16*>(from);
   for (int i = static_cast<int>(threadIdx.x); i < kLiveTile * kPieces; i += kCopiers) {
-    const int row = i / kPieces;
+    const int token = i / kPieces;
     const int piece = 8 * (i % kPieces);
-    const bool there = row < count;
-    cp_async_16(shared_address(to + row * pitch + piece), data + (there ? row * stride : 0) + piece,
-                there ? 16 : 0);
+    const bool there = token < count;
+    const int64_t at = there ? row(token) * stride : 0;
+    cp_async_16(shared_address(to + token * pitch + piece), data + at + piece, there ? 16 : 0);
   }
 }
 
