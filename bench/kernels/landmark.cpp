@@ -37,7 +37,13 @@ std::vector<Tensor> tensors_of(const BankContents& c) {
   return {c.exact.k, c.exact.v, c.summary.k, c.summary.v};
 }
 
-// The bank update of one prefill call: evictions of 256 tokens, a snapshot after each.
+// The bank update of one prefill call: evictions of `block` tokens, a snapshot after each.
+struct ScanCase {
+  int64_t tokens = 0;
+  int64_t block = kBlock;
+  int64_t directions = 0;  // of keys and values: 0 for independent tokens
+};
+
 struct Scan {
   LandmarkParams params;
   std::vector<LandmarkBank> snapshots;
@@ -45,14 +51,38 @@ struct Scan {
   BankContents contents;
 };
 
-std::function<Scan(Tensors&)> scan(int64_t tokens) {
-  return [tokens](Tensors& t) {
+// Tokens near one of a few directions in turn, as those of a trained model are: many are alike.
+std::vector<float> alike_tokens(int64_t tokens, int64_t directions, uint64_t seed) {
+  constexpr int64_t kRow = int64_t{kBenchKvHeads} * kHeadDim;
+  const auto uniform = [](uint64_t draw) {
+    return static_cast<float>(splitmix64(draw) >> 40) * 0x1p-23f - 1;
+  };
+  std::vector<float> values;
+  for (int64_t t = 0; t < tokens; ++t) {
+    const uint64_t which = splitmix64(seed + static_cast<uint64_t>(t / 3)) %
+                           static_cast<uint64_t>(directions);
+    for (int64_t d = 0; d < kRow; ++d) {
+      const float common = uniform(seed + (which << 32) + static_cast<uint64_t>(d));
+      const float own = uniform(~seed - static_cast<uint64_t>(t * kRow + d));
+      values.push_back(common + 0.4f * own);
+    }
+  }
+  return values;
+}
+
+std::function<Scan(Tensors&)> scan(const ScanCase& c) {
+  return [c](Tensors& t) {
     Scan s;
     LandmarkParams& p = s.params;
-    p.k = t.random(DType::bf16, {tokens, kBenchKvHeads, kHeadDim});
-    p.v = t.random(DType::bf16, {tokens, kBenchKvHeads, kHeadDim});
+    const auto tokens = [&](uint64_t seed) {
+      if (c.directions == 0) return t.random(DType::bf16, {c.tokens, kBenchKvHeads, kHeadDim});
+      return t.reals(DType::bf16, {c.tokens, kBenchKvHeads, kHeadDim},
+                     alike_tokens(c.tokens, c.directions, seed));
+    };
+    p.k = tokens(1);
+    p.v = tokens(2);
     std::vector<int32_t> gates;  // f32 on either side
-    for (int64_t i = 0; i < tokens; ++i) {
+    for (int64_t i = 0; i < c.tokens; ++i) {
       const auto draw = static_cast<float>(splitmix64(static_cast<uint64_t>(i)) >> 40);
       gates.push_back(std::bit_cast<int32_t>(draw * 0x1p-24f));
     }
@@ -62,9 +92,10 @@ std::function<Scan(Tensors&)> scan(int64_t tokens) {
     p.slow_dims = bank_codecs().slow_dims;
     p.bank = make_bank(t, false);
     p.rules = bench_rules();
-    for (int64_t begin = 0; begin < tokens; begin += kBlock) {
+    p.rules.exact_candidates = (c.block + 7) / 8;
+    for (int64_t begin = 0; begin < c.tokens; begin += c.block) {
       s.snapshots.push_back(make_bank(t, true));
-      s.steps.push_back({begin, std::min(begin + kBlock, tokens), false, nullptr});
+      s.steps.push_back({begin, std::min(begin + c.block, c.tokens), false, nullptr});
     }
     s.contents = contents(t, s.snapshots.back());
     return s;
@@ -91,10 +122,11 @@ void add_scan(Workbench& bench) {
     bench.reference->load(s.contents.summary);
   };
   operation.results = [](const Scan& s) { return tensors_of(s.contents); };
-  for (const int64_t tokens : {2048, 8192, 32768}) {
-    const auto large = scan(tokens);
-    Subject& subject = add<Scan>(bench, "landmark_scan/tokens:" + std::to_string(tokens), operation,
-                                 scan(600), large);
+  const auto add_case = [&](const std::string& name, const ScanCase& c) {
+    ScanCase few = c;
+    few.tokens = 600;
+    const auto large = scan(c);
+    Subject& subject = add<Scan>(bench, "landmark_scan/" + name, operation, scan(few), large);
     subject.make = [&bench, large](Tensors& t) {
       const auto s = std::make_shared<Scan>(large(t));
       return Work{[&bench, s] {
@@ -103,6 +135,15 @@ void add_scan(Workbench& bench) {
                   },
                   false};
     };
+  };
+  for (const int64_t tokens : {2048, 8192, 32768}) {
+    add_case("tokens:" + std::to_string(tokens), {tokens});
+  }
+  constexpr int64_t kTokens = 8192;
+  for (const int64_t block : {16, 64}) {
+    const std::string name = "block:" + std::to_string(block) + "/tokens:8192";
+    add_case(name, {kTokens, block});
+    add_case(name + "/alike", {kTokens, block, 40});
   }
 }
 

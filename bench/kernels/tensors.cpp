@@ -29,6 +29,14 @@ class HostTensors : public Tensors {
     }
     return tensor;
   }
+  Tensor reals(DType type, Shape shape, const std::vector<float>& values) override {
+    const Tensor tensor = allocate(DType::f64, shape);
+    for (size_t i = 0; i < values.size(); ++i) {
+      tensor.as<double>()[i] =
+          type == DType::bf16 ? bf16_to_float(float_to_bf16(values[i])) : values[i];
+    }
+    return tensor;
+  }
   Tensor output(DType type, Shape shape) override {
     const Tensor tensor = allocate(is_real(type) ? DType::f64 : type, shape);
     std::memset(tensor.data, 0xff, tensor.bytes());
@@ -77,6 +85,22 @@ class DeviceTensors : public Tensors {
     KVG_CHECK_CUDA(fill_uniform(tensor.data, type, tensor.elements(), next_seed(),
                                 static_cast<float>(scale), static_cast<float>(offset),
                                 context_.stream()));
+    return tensor;
+  }
+  Tensor reals(DType type, Shape shape, const std::vector<float>& values) override {
+    const Tensor tensor = allocate(type, shape);
+    std::vector<uint8_t> raw(tensor.bytes());
+    Tensor rounded = tensor;
+    rounded.data = raw.data();
+    rounded.device = Device::cpu;
+    Tensor given = rounded;
+    given.dtype = DType::f32;
+    std::vector<float> from = values;
+    given.data = from.data();
+    convert(given, rounded);
+    KVG_CHECK_CUDA(cudaMemcpyAsync(tensor.data, raw.data(), raw.size(), cudaMemcpyHostToDevice,
+                                   context_.stream()));
+    context_.synchronize();
     return tensor;
   }
   Tensor output(DType type, Shape shape) override {

@@ -22,6 +22,8 @@ class Tensors {
 
   // Uniform in [offset - scale, offset + scale).
   virtual Tensor random(DType type, Shape shape, double scale = 1, double offset = 0) = 0;
+  // These numbers, rounded to `type`.
+  virtual Tensor reals(DType type, Shape shape, const std::vector<float>& values) = 0;
   // Poisoned: NaN where an operation forgets to write.
   virtual Tensor output(DType type, Shape shape) = 0;
   virtual Tensor integers(const std::vector<int64_t>& values) = 0;  // i64

@@ -1,31 +1,37 @@
 #pragma once
 
-#include "kernels/cuda/landmark/layout.h"
+#include <cstdint>
 
 #include <cuda_runtime.h>
 
 namespace kvg::cuda {
 
-// `grid` CTAs in clusters of layout.shape.ctas.
+struct ClusterLaunch {
+  int clusters, ctas;  // CTAs of a cluster
+  int threads;
+  uint32_t shared_bytes;  // of a CTA
+  bool cluster;           // with the instructions of clusters, be it of one CTA
+};
+
 template <typename Params>
-cudaError_t launch_clusters(void (*kernel)(Params), const Params& params,
-                            const LandmarkLayout& layout, unsigned grid, cudaStream_t stream) {
+cudaError_t launch_clusters(void (*kernel)(Params), const Params& params, const ClusterLaunch& shape,
+                            cudaStream_t stream) {
   const cudaError_t status = cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
                                                   cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                                  static_cast<int>(layout.bytes));
+                                                  static_cast<int>(shape.shared_bytes));
   if (status != cudaSuccess) return status;
   cudaLaunchAttribute cluster{};
   cluster.id = cudaLaunchAttributeClusterDimension;
-  cluster.val.clusterDim.x = static_cast<unsigned>(layout.shape.ctas);
+  cluster.val.clusterDim.x = static_cast<unsigned>(shape.ctas);
   cluster.val.clusterDim.y = 1;
   cluster.val.clusterDim.z = 1;
   cudaLaunchConfig_t config{};
-  config.gridDim = dim3(grid);
-  config.blockDim = dim3(kLandmarkThreads);
-  config.dynamicSmemBytes = layout.bytes;
+  config.gridDim = dim3(static_cast<unsigned>(shape.clusters * shape.ctas));
+  config.blockDim = dim3(static_cast<unsigned>(shape.threads));
+  config.dynamicSmemBytes = shape.shared_bytes;
   config.stream = stream;
   config.attrs = &cluster;
-  config.numAttrs = layout.shape.ctas > 1 ? 1 : 0;
+  config.numAttrs = shape.cluster ? 1 : 0;
   return cudaLaunchKernelEx(&config, kernel, params);
 }
 

@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "kernels/cuda/error.h"
+#include "kernels/cuda/landmark/live_scan.h"
 
 #include <algorithm>
 #include <bit>
@@ -109,12 +110,31 @@ LandmarkLayout fitting_layout(const CudaContext& context, const LandmarkShape& g
   return layout;
 }
 
+bool live_scan_fits(const CudaContext& context, const LandmarkParams& p) {
+  const LandmarkShape shape = shape_of(p);
+  const int64_t end = p.first_position + (p.steps.empty() ? 0 : p.steps.back().end);
+  const auto fits = [&](const LandmarkBank& bank, bool single) {
+    return is_live(p.rules, shape, bank, single, end);
+  };
+  const auto step_fits = [&](const LandmarkStep& step) {
+    return fits(p.bank, step.single) &&
+           (step.snapshot == nullptr || fits(*step.snapshot, step.single));
+  };
+  return context.compute_capability() >= 90 && !p.refresh_units && fits(p.bank, false) &&
+         std::all_of(p.steps.begin(), p.steps.end(), step_fits);
+}
+
 void landmark_scan(CudaContext& context, const LandmarkParams& params) {
   check(params, DType::bf16);
   if (params.steps.empty() && !params.refresh_units) return;
   const Tables tables = tables_of(context, params);
+  const bool live = live_scan_fits(context, params);
   LandmarkScanLaunch p;
-  p.layout = fitting_layout(context, shape_of(params));
+  if (live) {
+    p.layout.shape = shape_of(params);
+  } else {
+    p.layout = fitting_layout(context, shape_of(params));
+  }
   const auto kv_heads = static_cast<int>(params.k.size(1));
   p.k = params.k.data;
   p.v = params.v.data;
@@ -138,7 +158,8 @@ void landmark_scan(CudaContext& context, const LandmarkParams& params) {
   p.snapshots = snapshots.as<DeviceLandmarkBank>();
   p.slow_dims = slow_dims.as<int32_t>();
   context.declare(bytes(p), flops(p));
-  KVG_CHECK_CUDA(launch(p, context.stream()));
+  KVG_CHECK_CUDA(live ? launch(LiveScanLaunch{p, live_rules(p.rules)}, context.stream())
+                      : launch(p, context.stream()));
 }
 
 }  // namespace kvg::cuda

@@ -53,12 +53,13 @@ __global__ void __launch_bounds__(kLandmarkThreads, 1)
 }  // namespace
 
 cudaError_t launch(const LandmarkScanLaunch& p, cudaStream_t stream) {
-  const auto ctas = static_cast<unsigned>(p.layout.shape.ctas);
+  const ClusterLaunch shape{1, p.layout.shape.ctas, kLandmarkThreads, p.layout.bytes,
+                            p.layout.shape.ctas > 1};
   switch (p.layout.shape.head_dim) {
     case 64:
-      return launch_clusters(landmark_scan_kernel<64>, p, p.layout, ctas, stream);
+      return launch_clusters(landmark_scan_kernel<64>, p, shape, stream);
     case 128:
-      return launch_clusters(landmark_scan_kernel<128>, p, p.layout, ctas, stream);
+      return launch_clusters(landmark_scan_kernel<128>, p, shape, stream);
     default:
       return cudaErrorInvalidValue;
   }

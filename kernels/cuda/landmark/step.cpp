@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "kernels/cuda/error.h"
+#include "kernels/cuda/landmark/live_step.h"
 #include "kernels/cuda/landmark/scan.h"
 
 #include <algorithm>
@@ -62,9 +63,20 @@ void landmark_evict(CudaContext& context, CudaDecodeState& state, const Tensor& 
   p.plan = state.device_plan();
   p.caches = state.device_caches();
   p.positions = static_cast<const int64_t*>(positions.data);
-  p.layout = fitting_layout(context, shape_of(plan, cache));
+  // All caches of a batch are made alike.
+  const LandmarkShape shape = shape_of(plan, cache);
+  const bool live = is_live(plan.rules, shape, cache.landmark, plan.single, plan.max_tokens);
+  if (live) {
+    p.layout.shape = shape;
+  } else {
+    p.layout = fitting_layout(context, shape);
+  }
   context.declare(bytes(p, cache, plan.block), flops(p, plan.block));
-  KVG_CHECK_CUDA(launch(p, context.stream()));
+  const auto plain = [](const Codec& codec) { return codec.spec().kind == CodecKind::bf16; };
+  const LiveStepLaunch step{p, live_rules(plan.rules),
+                            plain(*cache.recent.k_codec) && plain(*cache.recent.v_codec)};
+  KVG_CHECK_CUDA(live ? launch(step, context.stream())
+                      : launch(p, context.stream()));
 }
 
 }  // namespace kvg::cuda

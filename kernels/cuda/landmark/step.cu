@@ -1,34 +1,11 @@
 #include "kernels/cuda/landmark/cluster_launch.cuh"
+#include "kernels/cuda/landmark/recent_tokens.cuh"
 #include "kernels/cuda/landmark/step.h"
 #include "kernels/cuda/landmark/update.cuh"
 
 namespace kvg::cuda {
 
 namespace {
-
-// Tokens among the recent slots, row 0 of position `first`.
-struct RecentTokens {
-  const DeviceDecodeCache& cache;
-  const DeviceDecodePlan& plan;
-  int32_t layer;
-  int64_t first;
-
-  template <int kDim>
-  __device__ LaneVector<kDim> load(int row, int kv_head, bool value) const {
-    const int64_t slot = (position(row) - plan.sinks) % cache.recent.capacity;
-    const SlotPlace place = slot_place(cache.recent, kv_head, slot, value);
-    LaneVector<kDim> x = decode_vector<kDim>(*place.codec, place.codes, place.scale);
-    if (place.codec->rotates) {
-      x = rotate_vector<kDim>(*place.codec, {layer, kv_head, value}, x, true);
-    }
-    const Rounding round{true};
-#pragma unroll
-    for (int i = 0; i < kLaneWidth<kDim>; ++i) x[i] = round(x[i]);
-    return x;
-  }
-  __device__ float gate(int row) const { return cache.gates[position(row) % plan.window]; }
-  __device__ int64_t position(int row) const { return first + row; }
-};
 
 template <int kDim>
 __global__ void __launch_bounds__(kLandmarkThreads, 1)
@@ -53,13 +30,15 @@ __global__ void __launch_bounds__(kLandmarkThreads, 1)
 }  // namespace
 
 cudaError_t launch(const LandmarkStepLaunch& p, cudaStream_t stream) {
-  const auto ctas = static_cast<unsigned>(p.plan.layers * p.plan.sequences * p.layout.shape.ctas);
-  if (ctas == 0) return cudaSuccess;
+  const auto clusters = static_cast<int>(p.plan.layers * p.plan.sequences);
+  if (clusters == 0) return cudaSuccess;
+  const ClusterLaunch shape{clusters, p.layout.shape.ctas, kLandmarkThreads, p.layout.bytes,
+                            p.layout.shape.ctas > 1};
   switch (p.layout.shape.head_dim) {
     case 64:
-      return launch_clusters(landmark_step_kernel<64>, p, p.layout, ctas, stream);
+      return launch_clusters(landmark_step_kernel<64>, p, shape, stream);
     case 128:
-      return launch_clusters(landmark_step_kernel<128>, p, p.layout, ctas, stream);
+      return launch_clusters(landmark_step_kernel<128>, p, shape, stream);
     default:
       return cudaErrorInvalidValue;
   }

@@ -1,0 +1,121 @@
+#pragma once
+
+#include "kernels/cuda/landmark/live_route.cuh"
+
+#include <cstdint>
+
+// What follows from the decisions about the summary bank: counts, and the averages themselves.
+namespace kvg::cuda {
+
+// What a tile's decisions make of the tokens that slots stand for; one warp, lane l has slots l and
+// l + 32. `decision` and `gate`: of token lane_id().
+class SummaryCounts {
+ public:
+  __device__ SummaryCounts(const DeviceLandmarkBank& bank, const LiveRules& rules,
+                           const float* eta, int kv_heads)
+      : rules_(rules), eta_(eta), kv_heads_(kv_heads), slots_(static_cast<int>(bank.summary.capacity)) {
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      const int slot = lane_id() + 32 * i;
+      const bool there = slot < slots_;
+      valid_[i] = there && bank.summary_valid[slot] != 0;
+      counted_ = bank.counts != nullptr;
+      count_[i] = there && counted_ ? bank.counts[slot] : 0;
+      log_weight_[i] = there && counted_ ? bank.log_weight[slot] : 0;
+    }
+  }
+
+  // Bit by bit.
+  __device__ uint64_t valid() const {
+    const uint64_t low = __ballot_sync(kWarp, valid_[0]);
+    const uint64_t high = __ballot_sync(kWarp, valid_[1]);
+    return low | high << 32;
+  }
+
+  __device__ void take(int decision, float gate, int count) {
+    float rates = 0;
+    for (int head = 0; head < kv_heads_; ++head) {
+      rates += decision >= kOpens ? 1.0f : rules_.gated_rate ? __fmul_rn(eta_[head], gate) : eta_[head];
+    }
+    const float stays = 1 - rates / static_cast<float>(kv_heads_);
+    bool changed[2] = {};
+    for (int t = 0; t < count; ++t) {
+      const int slot = __shfl_sync(kWarp, decision, t);
+      const float kept = __shfl_sync(kWarp, stays, t);
+      if (slot < 0) continue;
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        if (slot % kOpens != lane_id() + 32 * i) continue;
+        count_[i] = fmaf(kept, valid_[i] ? count_[i] : 0, 1);
+        valid_[i] = changed[i] = true;
+      }
+    }
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      if (changed[i]) log_weight_[i] = logf(count_[i]);
+    }
+  }
+
+  // To a bank or a snapshot; its null members are left out.
+  __device__ void store(const DeviceLandmarkBank& to) const {
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      const int slot = lane_id() + 32 * i;
+      if (slot >= slots_) continue;
+      to.summary_valid[slot] = valid_[i] ? 1 : 0;
+      if (!counted_) continue;
+      if (to.counts != nullptr) to.counts[slot] = count_[i];
+      if (to.log_weight != nullptr) to.log_weight[slot] = log_weight_[i];
+    }
+  }
+
+ private:
+  LiveRules rules_;
+  const float* eta_;
+  int kv_heads_, slots_;
+  bool counted_ = false;
+  bool valid_[2];
+  float count_[2], log_weight_[2];
+};
+
+// A lane's coordinates of an average, and of a token, by one access.
+template <int kWidth>
+__device__ inline LaneWords<float, kWidth>* lane_floats(float* row) {
+  return reinterpret_cast<LaneWords<float, kWidth>*>(row) + lane_id();
+}
+template <int kWidth>
+__device__ inline void move_lane(const __nv_bfloat16* token, float rate,
+                                 LaneWords<float, kWidth>& x) {
+  const auto bits = reinterpret_cast<const LaneWords<uint16_t, kWidth>*>(token)[lane_id()];
+#pragma unroll
+  for (int i = 0; i < kWidth; ++i) {
+    const float to = __uint_as_float(static_cast<uint32_t>(bits.word[i]) << 16);
+    x.word[i] = __fmaf_rn(rate, __fsub_rn(to, x.word[i]), x.word[i]);
+  }
+}
+
+// The averages of one head follow the decisions of a tile: keys [slots, kDim / 2], values [slots,
+// kDim]; several tokens of one slot in order. decisions [kLiveTile], 16-byte aligned. Warps as in
+// LiveGroups::each().
+template <int kDim>
+__device__ inline void move_averages(const SummaryTokenView& tokens, const int* decisions, float eta,
+                                     bool gated, float* keys, float* values, int warp, int warps) {
+  constexpr int kBand = kDim / 2;
+  LiveGroups(decisions).each(warp, warps, [&](int slot, unsigned group) {
+    auto* key = lane_floats<kBand / 32>(keys + static_cast<int64_t>(slot) * kBand);
+    auto* value = lane_floats<kDim / 32>(values + static_cast<int64_t>(slot) * kDim);
+    auto k = *key;
+    auto v = *value;
+    for (; group != 0; group &= group - 1) {
+      const int t = __ffs(static_cast<int>(group)) - 1;
+      const bool opens = decisions[t] >= kOpens;
+      const float rate = opens ? 1.0f : gated ? __fmul_rn(eta, tokens.gate[t]) : eta;
+      move_lane<kBand / 32>(tokens.keys + t * kTokenStride<kBand>, rate, k);
+      move_lane<kDim / 32>(tokens.values + t * kTokenStride<kDim>, rate, v);
+    }
+    *key = k;
+    *value = v;
+  });
+}
+
+}  // namespace kvg::cuda

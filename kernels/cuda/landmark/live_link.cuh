@@ -1,0 +1,77 @@
+#pragma once
+
+#include "kernels/cuda/landmark/cluster.cuh"
+#include "kernels/cuda/landmark/live_ptx.cuh"
+
+#include <cstdint>
+
+namespace kvg::cuda {
+
+// How the CTAs of a cluster send what they know about a tile to the first one (parts, of kFloats
+// floats kStride apart), and how it sends kWords words of decisions back to all. Both have two
+// places there, which tiles use in turn: a CTA sends the part of tile i + 2 when it has the
+// decisions of tile i, which came after the part of tile i was used. It may write that part before:
+// the one of tile i - 1 is then gone.
+template <int kFloats, int kStride, int kHeads, int kWords>
+struct LiveLink {
+  static constexpr uint32_t kPartBytes = 4 * kFloats;
+  static constexpr uint32_t kDecisionBytes = 4 * kWords;
+  static_assert(kPartBytes % 16 == 0 && kStride % 4 == 0 && kWords % 4 == 0);
+
+  alignas(16) float mine[3][kFloats];
+  alignas(16) float parts[2][kHeads * kStride];  // of all heads, in the first CTA
+  alignas(16) int decisions[2][kWords];
+  uint64_t arrived[2], decided[2];
+
+  // By one thread, before a cluster barrier.
+  __device__ void open() {
+    for (int i = 0; i < 2; ++i) {
+      mbarrier_init(&arrived[i], 1);
+      mbarrier_init(&decided[i], 1);
+    }
+    fence_mbarrier_init();
+  }
+
+  // By one thread, after all that wrote `mine` have called fence_proxy_async() and a barrier. Also
+  // makes ready for the decisions.
+  __device__ void send(int tile, int head) {
+    const int place = tile % 2;
+    mbarrier_arrive_expect_tx(&decided[place], kDecisionBytes);
+    cp_async_bulk_to_peer(mapa(parts[place] + head * kStride, 0), mine[tile % 3], kPartBytes,
+                          mapa(&arrived[place], 0));
+  }
+  // By one thread of the first CTA, once for every tile, when all there is done with the decisions
+  // of tile - 2.
+  __device__ void expect(int tile, int heads) {
+    mbarrier_arrive_expect_tx(&arrived[tile % 2], kPartBytes * static_cast<uint32_t>(heads));
+  }
+  __device__ float* wait_parts(int tile) {
+    mbarrier_wait(&arrived[tile % 2], static_cast<uint32_t>(tile / 2 % 2));
+    return parts[tile % 2];
+  }
+
+  // Word i of the decisions is `word` of lane i, i < 32; one warp of the first CTA.
+  __device__ void broadcast(int tile, int ctas, int word) {
+    fence_proxy_async();
+    const int place = tile % 2;
+    constexpr int kQuads = kWords / 4;
+#pragma unroll
+    for (int first = 0; first < 8 * kQuads; first += 32) {
+      const int i = first + static_cast<int>(threadIdx.x % 32);
+      int words[4];
+#pragma unroll
+      for (int k = 0; k < 4; ++k) words[k] = __shfl_sync(0xffffffffu, word, i % kQuads * 4 + k);
+      const int rank = i / kQuads;
+      if (rank >= ctas) continue;
+      st_async(mapa(decisions[place] + i % kQuads * 4, rank), words,
+               mapa(&decided[place], rank));
+    }
+    __syncwarp();
+  }
+  __device__ const int* wait_decisions(int tile) {
+    mbarrier_wait(&decided[tile % 2], static_cast<uint32_t>(tile / 2 % 2));
+    return decisions[tile % 2];
+  }
+};
+
+}  // namespace kvg::cuda

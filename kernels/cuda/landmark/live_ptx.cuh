@@ -1,0 +1,107 @@
+#pragma once
+
+#include "kernels/cuda/attention/mma.cuh"
+
+#include <cstdint>
+
+// The instructions of compute capability 9.0 with which the CTAs of a cluster hand each other data,
+// one wrapper each, named after the instruction.
+namespace kvg::cuda {
+
+// kBytes, 4 or 8, from global to shared memory; like cp_async_16().
+template <int kBytes>
+__device__ inline void cp_async_ca(uint32_t shared, const void* global) {
+  asm volatile("cp.async.ca.shared.global [%0], [%1], %2;" ::"r"(shared), "l"(global), "n"(kBytes)
+               : "memory");
+}
+
+// Of `threads` threads of a CTA, whole warps, that share barrier `id`, 1 to 15.
+__device__ inline void bar_sync(int id, int threads) {
+  __syncwarp();  // the instruction is a warp's
+  asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
+}
+
+// The address, in the shared memory of CTA `rank` of the cluster, of what lies at `mine` here.
+__device__ inline uint32_t mapa(const void* mine, int rank) {
+  uint32_t address;
+  asm("mapa.shared::cluster.u32 %0, %1, %2;"
+      : "=r"(address)
+      : "r"(shared_address(mine)), "r"(rank));
+  return address;
+}
+
+__device__ inline void mbarrier_init(uint64_t* barrier, int arrivals) {
+  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(barrier)),
+               "r"(arrivals)
+               : "memory");
+}
+// Lets the cluster see barriers that this thread has initialised, before a cluster barrier.
+__device__ inline void fence_mbarrier_init() {
+  asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+}
+// Arrives; the phase then also waits for that many bytes.
+__device__ inline void mbarrier_arrive_expect_tx(uint64_t* barrier, uint32_t bytes) {
+  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(
+                   shared_address(barrier)),
+               "r"(bytes)
+               : "memory");
+}
+// Waits for the end of the phase of this parity; what came with it is then visible.
+__device__ inline void mbarrier_wait(uint64_t* barrier, uint32_t parity) {
+  asm volatile(
+      "{\n"
+      ".reg .pred done;\n"
+      "again:\n"
+      "mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 done, [%0], %1;\n"
+      "@!done bra again;\n"
+      "}\n" ::"r"(shared_address(barrier)),
+      "r"(parity)
+      : "memory");
+}
+
+// Orders what this thread has written to shared memory before later bulk copies of it, and what it
+// has read before bulk copies over it.
+__device__ inline void fence_proxy_async() {
+  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
+
+// `bytes`, a multiple of 16, from shared memory here to addresses of mapa(); `barrier` lies in the
+// same CTA as `to`.
+__device__ inline void cp_async_bulk_to_peer(uint32_t to, const void* from, uint32_t bytes,
+                                             uint32_t barrier) {
+  asm volatile(
+      "cp.async.bulk.shared::cluster.shared::cta.mbarrier::complete_tx::bytes [%0], [%1], %2, "
+      "[%3];" ::"r"(to),
+      "r"(shared_address(from)), "r"(bytes), "r"(barrier)
+      : "memory");
+}
+
+// Four words to an address of mapa(), counted as 16 bytes by `barrier` there.
+__device__ inline void st_async(uint32_t to, const int (&words)[4], uint32_t barrier) {
+  asm volatile(
+      "st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v4.b32 [%0], {%1, %2, %3, %4}, "
+      "[%5];" ::"r"(to),
+      "r"(words[0]), "r"(words[1]), "r"(words[2]), "r"(words[3]), "r"(barrier)
+      : "memory");
+}
+
+// `bytes`, a multiple of 16, from shared to global memory, both aligned to 16, as part of the
+// thread's next group.
+__device__ inline void cp_async_bulk_store(void* to, const void* from, uint32_t bytes) {
+  asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;" ::"l"(to),
+               "r"(shared_address(from)), "r"(bytes)
+               : "memory");
+}
+__device__ inline void cp_async_bulk_commit_group() {
+  asm volatile("cp.async.bulk.commit_group;" ::: "memory");
+}
+// Until shared memory of all groups has been read.
+__device__ inline void cp_async_bulk_wait_group_read() {
+  asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory");
+}
+// Until all groups are in global memory.
+__device__ inline void cp_async_bulk_wait_group() {
+  asm volatile("cp.async.bulk.wait_group 0;" ::: "memory");
+}
+
+}  // namespace kvg::cuda

@@ -1,0 +1,381 @@
+#pragma once
+
+#include "kernels/cuda/landmark/live_rules.h"
+#include "kernels/cuda/landmark/live_tokens.cuh"
+#include "kernels/cuda/landmark/vectors.cuh"
+
+#include <cstdint>
+
+// Where the tokens of a tile go in the summary bank. A decision is the slot, plus kOpens when the
+// token opens it, or -1 for a token that is not offered.
+namespace kvg::cuda {
+
+inline constexpr int kOpens = 256;
+
+// Floats as integers of the same order (NaN aside), and back.
+__device__ inline int ordered(float x) {
+  const int bits = __float_as_int(x);
+  return bits ^ ((bits >> 31) & 0x7fffffff);
+}
+__device__ inline float unordered(int key) {
+  return __int_as_float(key ^ ((key >> 31) & 0x7fffffff));
+}
+
+__device__ inline int warp_max_int(int x) {
+#if __CUDA_ARCH__ >= 800
+  return __reduce_max_sync(kWarp, x);
+#else
+  return x;
+#endif
+}
+
+struct LiveBest {
+  float score;
+  int slot;
+};
+
+// The highest of two scores a lane, those of slots `lane` and `lane + 32`; the first of equals.
+__device__ inline LiveBest warp_best_of(float low, float high) {
+  const int low_key = ordered(low);
+  const int high_key = ordered(high);
+  const int most = warp_max_int(max(low_key, high_key));
+  const unsigned in_low = __ballot_sync(kWarp, low_key == most);
+  const unsigned in_high = __ballot_sync(kWarp, high_key == most);
+  const int slot = in_low != 0 ? __ffs(static_cast<int>(in_low)) - 1
+                               : __ffs(static_cast<int>(in_high)) + 31;
+  return {unordered(most), slot};
+}
+
+// The first slot of `slots` that is not in `valid`, -1: none.
+__device__ inline int free_slot(uint64_t valid, int slots) {
+  const int slot = __ffsll(static_cast<long long>(~valid)) - 1;
+  return slot < slots ? slot : -1;
+}
+
+// What the first CTA knows about a tile, in floats: of all heads, four side by side and the other
+// four half of it apart. Heads that do not exist are zero.
+struct TileTable {
+  static constexpr int kHalf = kLiveHeads / 2;
+  static constexpr int kSlots = 0;  // [2, slot, t', 4] <t', slot>
+  static constexpr int kTokens = kSlots + 2 * kHalf * kLiveSlots * kLiveTile;       // [2, t, t', 4]
+  static constexpr int kBefore = kTokens + 2 * kHalf * kLiveTile * kLiveTile;       // [2, t, t', 4]
+  static constexpr int kSquares = kBefore + 2 * kHalf * kLiveTile * kLiveTile;      // [2, slot, 4]
+  static constexpr int kInverses = kSquares + 2 * kHalf * kLiveSlots;               // [2, slot, 4]
+  static constexpr int kNorms = kInverses + 2 * kHalf * kLiveSlots;                 // [2, t, 4]
+  static constexpr int kTokenSquares = kNorms + 2 * kHalf * kLiveTile;              // [2, t, 4]
+  static constexpr int kFloats = kTokenSquares + 2 * kHalf * kLiveTile;
+  static_assert(kFloats <= kLiveHeads * SummaryPart::kStride);
+
+  // Places for half `half` of the heads.
+  __device__ static int slot(int half, int slot, int row) {
+    return kSlots + ((half * kLiveSlots + slot) * kLiveTile + row) * kHalf;
+  }
+  __device__ static int token(int half, int t, int row) {
+    return kTokens + ((half * kLiveTile + t) * kLiveTile + row) * kHalf;
+  }
+  __device__ static int before(int half, int t, int row) {
+    return token(half, t, row) + kBefore - kTokens;
+  }
+  __device__ static int square(int half, int slot) {
+    return kSquares + (half * kLiveSlots + slot) * kHalf;
+  }
+  __device__ static int inverse(int half, int slot) {
+    return square(half, slot) + kInverses - kSquares;
+  }
+  __device__ static int norm(int half, int t) { return kNorms + (half * kLiveTile + t) * kHalf; }
+  __device__ static int token_square(int half, int t) {
+    return norm(half, t) + kTokenSquares - kNorms;
+  }
+};
+
+// Scores [t', slot], rows kScoreStride apart.
+inline constexpr int kScoreStride = kLiveSlots + 1;
+
+// Four numbers, by one access.
+struct alignas(16) Quad {
+  float at[4];
+  __device__ float& operator[](int i) { return at[i]; }
+  __device__ float operator[](int i) const { return at[i]; }
+};
+__device__ inline Quad& quad(float* at) { return *reinterpret_cast<Quad*>(at); }
+__device__ inline const Quad& quad(const float* at) { return *reinterpret_cast<const Quad*>(at); }
+
+// Turns parts [kv_heads, SummaryPart] into a TileTable in the same place, and takes the scores: sums
+// over heads, -infinity for slots that are not in use. By kArrangers threads, that count from 0 and
+// share `barrier`.
+inline constexpr int kArrangers = kLiveTile * kLiveTile;
+__device__ inline void arrange_tile(float* parts, uint64_t used, int kv_heads, float* scores,
+                                    int thread, int barrier) {
+  constexpr int kSlotsEach = kLiveSlots / kLiveTile;
+  constexpr int kSquaresEach = 2 * kLiveSlots * kLiveHeads / kArrangers;
+  const int row = thread % kLiveTile;
+  const int column = thread / kLiveTile;
+  float slots[kSlotsEach][kLiveHeads], tokens[kLiveHeads], before[kLiveHeads];
+  float squares[kSquaresEach];  // and inverse norms
+#pragma unroll
+  for (int head = 0; head < kLiveHeads; ++head) {
+    const float* part = parts + head * SummaryPart::kStride;
+    const bool there = head < kv_heads;
+#pragma unroll
+    for (int i = 0; i < kSlotsEach; ++i) {
+      const int slot = column + i * kLiveTile;
+      slots[i][head] = there ? part[SummaryPart::kSlots + slot * kLiveTile + row] : 0;
+    }
+    tokens[head] = there ? part[SummaryPart::kTokens + thread] : 0;
+    before[head] = there ? part[SummaryPart::kBefore + thread] : 0;
+  }
+#pragma unroll
+  for (int i = 0; i < kSquaresEach; ++i) {
+    const int head = thread / (2 * kLiveSlots) + i * (kArrangers / (2 * kLiveSlots));
+    const int at = SummaryPart::kSquares + thread % (2 * kLiveSlots);
+    squares[i] = head < kv_heads ? parts[head * SummaryPart::kStride + at] : 0;
+  }
+  const int head = thread / 32;
+  const int item = thread % 32;  // norms, then squares, of tokens
+  const float of_token =
+      head < kv_heads
+          ? parts[head * SummaryPart::kStride + SummaryPart::kTokenNorms + item]
+          : 0;
+  bar_sync(barrier, kArrangers);  // all have read
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const int h = half * TileTable::kHalf;
+    const auto four = [h](const float(&x)[kLiveHeads]) {
+      return Quad{{x[h], x[h + 1], x[h + 2], x[h + 3]}};
+    };
+#pragma unroll
+    for (int i = 0; i < kSlotsEach; ++i) {
+      quad(parts + TileTable::slot(half, column + i * kLiveTile, row)) = four(slots[i]);
+    }
+    quad(parts + TileTable::token(half, column, row)) = four(tokens);
+    quad(parts + TileTable::before(half, column, row)) = four(before);
+  }
+#pragma unroll
+  for (int i = 0; i < kSquaresEach; ++i) {
+    const int h = thread / (2 * kLiveSlots) + i * (kArrangers / (2 * kLiveSlots));
+    const int slot = thread % kLiveSlots;
+    const int place = thread % (2 * kLiveSlots) < kLiveSlots ? TileTable::square(h / 4, slot)
+                                                             : TileTable::inverse(h / 4, slot);
+    parts[place + h % 4] = squares[i];
+  }
+  const int place = item < kLiveTile ? TileTable::norm(head / 4, item)
+                                     : TileTable::token_square(head / 4, item - kLiveTile);
+  parts[place + head % 4] = of_token;
+  bar_sync(barrier, kArrangers);
+#pragma unroll
+  for (int i = 0; i < kSlotsEach; ++i) {
+    const int slot = column + i * kLiveTile;
+    float score = 0;
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const Quad inverse = quad(parts + TileTable::inverse(half, slot));
+#pragma unroll
+      for (int k = 0; k < 4; ++k) score = fmaf(slots[i][4 * half + k], inverse[k], score);
+    }
+    scores[row * kScoreStride + slot] = (used >> slot & 1u) != 0 ? score : -INFINITY;
+  }
+}
+
+// What the decisions of a tile do to products with tokens of later tiles.
+struct LiveMoves {
+  int decision[kLiveTile];
+  float gate[kLiveTile];
+  // [t, head] When token t moves a slot at rate r, its |slot|^2 becomes (1 - r)^2 |slot|^2 + this.
+  alignas(16) float added[kLiveTile * kLiveHeads];
+};
+
+// Takes the decisions of one tile after the other; one warp. Lanes 0 .. 15 have a row t' each and
+// the first four heads, lanes 16 .. 31 the same rows and the others.
+//
+// What bounds a token is one chain: the slot of the token before, products and norms of that slot,
+// their new score with this token, the comparison with the best of the other slots. Everything else
+// is started before it or done beside it.
+class SummaryRouter {
+ public:
+  __device__ SummaryRouter(const LiveRules& rules, const float* eta, int kv_heads, int slots,
+                           uint64_t valid)
+      : tau_summary_(rules.tau_summary),
+        tau_merge_(rules.tau_merge * static_cast<float>(kv_heads)),
+        gated_(rules.gated_rate),
+        slots_(slots),
+        valid_(valid),
+        unused_(free_slot(valid, slots)) {
+#pragma unroll
+    for (int k = 0; k < 4; ++k) {
+      const int head = lane_id() / 16 * 4 + k;
+      eta_[k] = head < kv_heads ? eta[head] : 0;
+    }
+  }
+
+  __device__ uint64_t valid() const { return valid_; }
+
+  // Of the TileTable products with slots and their squares move on, and the scores do. `gate`: that
+  // of token lane_id(). Leaves LiveMoves and returns the decision about token lane_id().
+  __device__ int route(float* table, float* scores, int count, float gate, LiveMoves& moves) {
+    const int lane = lane_id();
+    const int half = lane / 16;
+    const int row = lane % 16;
+    int decision = -1;
+    if (lane < kLiveTile) moves.gate[lane] = gate;
+    unsigned left = __ballot_sync(kWarp, gate >= tau_summary_) & ((1u << count) - 1);
+    if (left != 0) {
+      int t = __ffs(static_cast<int>(left)) - 1;
+      Token token = read_token(table, t, gate);
+      LiveBest best = warp_best_of(scores[t * kScoreStride + lane],
+                                   scores[t * kScoreStride + lane + 32]);
+#pragma unroll 1
+      for (;;) {
+        const bool opens = !(best.score >= tau_merge_) && unused_ >= 0;
+        const int slot = opens ? unused_ : best.slot;
+        float* column = table + TileTable::slot(half, slot, 0);
+        float* square = table + TileTable::square(half, slot);
+        Quad squares = quad(square);
+        const Quad with_token = quad(column + 4 * t);
+        Quad own = quad(column + 4 * row);
+        left &= left - 1;
+        const int following = left != 0 ? __ffs(static_cast<int>(left)) - 1 : t;
+        const float low = scores[following * kScoreStride + lane];
+        const float high = scores[following * kScoreStride + lane + 32];
+        const Token next = read_token(table, following, gate);
+        const LiveBest rest = warp_best_of(lane == slot ? -INFINITY : low,
+                                           lane + 32 == slot ? -INFINITY : high);
+        Quad added;
+        float part[4];
+#pragma unroll
+        for (int k = 0; k < 4; ++k) {
+          const float rate = opens ? 1.0f : token.rate[k];
+          const float stays = 1 - rate;
+          const float twice = 2 * stays * rate * token.norm[k];
+          added[k] = fmaf(twice, with_token[k], rate * rate * token.square[k]);
+          squares[k] = fmaf(stays * stays, squares[k], added[k]);
+          own[k] = fmaf(rate, token.product[k] - own[k], own[k]);
+          part[k] = own[k] * inverse_norm(squares[k]);
+        }
+        const float sum = (part[0] + part[1]) + (part[2] + part[3]);
+        const float score =
+            __shfl_sync(kWarp, sum, following) + __shfl_sync(kWarp, sum, following + 16);
+        const float whole = sum + __shfl_xor_sync(kWarp, sum, 16);
+        quad(column + 4 * row) = own;
+        quad(square) = squares;
+        quad(moves.added + t * kLiveHeads + half * TileTable::kHalf) = added;
+        if (half == 0) scores[row * kScoreStride + slot] = whole;
+        if (lane == t) decision = opens ? slot + kOpens : slot;
+        __syncwarp();
+        if (opens) {
+          valid_ |= uint64_t{1} << slot;
+          unused_ = free_slot(valid_, slots_);
+        }
+        if (left == 0) break;
+        const bool moved = score > rest.score || (score == rest.score && slot < rest.slot);
+        best = moved ? LiveBest{score, slot} : rest;
+        t = following;
+        token = next;
+      }
+    }
+    if (lane < kLiveTile) moves.decision[lane] = decision;
+    return decision;
+  }
+
+ private:
+  // What is needed of the token that moves a slot.
+  struct Token {
+    Quad product;  // with the lane's row
+    Quad norm, square;
+    float rate[4];
+  };
+  __device__ Token read_token(const float* table, int t, float gate) const {
+    const int half = lane_id() / 16;
+    Token token{quad(table + TileTable::token(half, t, lane_id() % 16)),
+                quad(table + TileTable::norm(half, t)),
+                quad(table + TileTable::token_square(half, t)),
+                {}};
+    const float factor = __shfl_sync(kWarp, gate, t);
+#pragma unroll
+    for (int k = 0; k < 4; ++k) token.rate[k] = gated_ ? eta_[k] * factor : eta_[k];
+    return token;
+  }
+
+  float tau_summary_, tau_merge_;
+  bool gated_;
+  int slots_;
+  float eta_[4];
+  uint64_t valid_;
+  int unused_;  // the first unused slot, -1: none
+};
+
+// Tokens of a tile by the slot they go to. Of lane_id() < 16: its slot, and as a mask the tokens of
+// the same slot; `first`: the first token of every slot.
+struct LiveGroups {
+  int slot;
+  unsigned peers = 0, first;
+  // decisions [kLiveTile], 16-byte aligned.
+  __device__ explicit LiveGroups(const int* decisions) {
+    const int mine = decisions[lane_id() % kLiveTile];
+    slot = mine % kOpens;
+#pragma unroll
+    for (int i = 0; i < kLiveTile; i += 4) {
+      const int4 four = *reinterpret_cast<const int4*>(decisions + i);
+      const int others[4] = {four.x, four.y, four.z, four.w};
+#pragma unroll
+      for (int k = 0; k < 4; ++k) {
+        peers |= others[k] >= 0 && others[k] % kOpens == slot ? 1u << (i + k) : 0;
+      }
+    }
+    const bool leads = mine >= 0 && (peers & ((1u << lane_id()) - 1)) == 0;
+    first = __ballot_sync(kWarp, leads && lane_id() < kLiveTile);
+  }
+  // Calls use(slot, tokens) by all lanes, for every `warps`-th slot.
+  template <typename Use>
+  __device__ void each(int warp, int warps, Use use) const {
+    unsigned leaders = first;
+    for (int i = 0; leaders != 0; leaders &= leaders - 1, ++i) {
+      if (i % warps != warp) continue;
+      const int leader = __ffs(static_cast<int>(leaders)) - 1;
+      use(__shfl_sync(kWarp, slot, leader), __shfl_sync(kWarp, peers, leader));
+    }
+  }
+};
+
+// Products and scores of a tile that was compared with the averages as they were before the moves
+// of the tile before: what they are after. Warps as in LiveGroups::each().
+__device__ inline void follow_moves(const LiveMoves& moves, const LiveRules& rules,
+                                    const float* eta, int kv_heads, float* table, float* scores,
+                                    int warp, int warps) {
+  const int row = lane_id() % 16;
+  const int half = lane_id() / 16;
+  float etas[4];
+#pragma unroll
+  for (int k = 0; k < 4; ++k) {
+    const int head = half * TileTable::kHalf + k;
+    etas[k] = head < kv_heads ? eta[head] : 0;
+  }
+  LiveGroups(moves.decision).each(warp, warps, [&](int slot, unsigned tokens) {
+    Quad& product = quad(table + TileTable::slot(half, slot, row));
+    Quad& square = quad(table + TileTable::square(half, slot));
+    Quad own = product;
+    Quad squares = square;
+    for (; tokens != 0; tokens &= tokens - 1) {
+      const int t = __ffs(static_cast<int>(tokens)) - 1;
+      const Quad before = quad(table + TileTable::before(half, t, row));
+      const Quad added = quad(moves.added + t * kLiveHeads + half * TileTable::kHalf);
+      const bool opens = moves.decision[t] >= kOpens;
+      const float gate = rules.gated_rate ? moves.gate[t] : 1.0f;
+#pragma unroll
+      for (int k = 0; k < 4; ++k) {
+        const float rate = opens ? 1.0f : etas[k] * gate;
+        const float stays = 1 - rate;
+        own[k] = fmaf(rate, before[k] - own[k], own[k]);
+        squares[k] = fmaf(stays * stays, squares[k], added[k]);
+      }
+    }
+    __syncwarp();  // all have read
+    product = own;
+    square = squares;
+    float score = (own[0] * inverse_norm(squares[0]) + own[1] * inverse_norm(squares[1])) +
+                  (own[2] * inverse_norm(squares[2]) + own[3] * inverse_norm(squares[3]));
+    score += __shfl_xor_sync(kWarp, score, 16);
+    if (half == 0) scores[row * kScoreStride + slot] = score;
+  });
+}
+
+}  // namespace kvg::cuda

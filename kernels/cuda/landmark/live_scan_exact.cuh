@@ -1,0 +1,260 @@
+#pragma once
+
+#include "kernels/cuda/landmark/live_link.cuh"
+#include "kernels/cuda/landmark/live_match.cuh"
+#include "kernels/cuda/landmark/live_scan.h"
+#include "kernels/cuda/landmark/live_scan_summary.cuh"
+#include "kernels/cuda/landmark/live_tokens.cuh"
+
+#include <cstdint>
+
+// The exact bank of a scan: what the warps of its CTAs do.
+namespace kvg::cuda {
+
+using ExactLink = LiveLink<ExactPart::kFloats, ExactPart::kFloats, kLiveHeads, 2 * kLiveTile>;
+
+template <int kDim>
+struct ExactScanShared {
+  alignas(16) __nv_bfloat16 keys[kLiveSlots * kDim];  // as in global memory, and so are the values
+  alignas(16) __nv_bfloat16 values[kLiveSlots * kDim];
+  alignas(16) ExactTokens<kDim> tokens[3];
+  uint8_t* snapshot[3][2];  // keys and values
+  ExactLink link;
+  // In the first CTA.
+  ExactMatchShared match;
+  uint8_t* valid[2];  // where a snapshot has it
+};
+
+template <int kDim>
+class ExactScan {
+ public:
+  __device__ ExactScan(const LiveScanLaunch& launch, ExactScanShared<kDim>& shared)
+      : p_(launch.scan),
+        rules_(launch.rules),
+        s_(shared),
+        head_(cluster_rank()),
+        heads_(p_.layout.shape.kv_heads),
+        warp_(static_cast<int>(threadIdx.x) / 32),
+        slots_(p_.layout.shape.exact) {}
+
+  __device__ void run() {
+    if (threadIdx.x == 0) s_.link.open();
+    cluster_sync();
+    if (warp_ < kLiveWorkers) {
+      work();
+    } else if (head_ == 0 && warp_ < kLiveWorkers + kMatchWarps) {
+      match();
+    }
+    cluster_sync();  // others may still send to this CTA
+  }
+
+ private:
+  static constexpr int kWorkBarrier = 1, kMatchBarrier = 2;
+  using Tokens = ExactTokens<kDim>;
+
+  __device__ static void sync_workers() { bar_sync(kWorkBarrier, 32 * kLiveWorkers); }
+
+  __device__ LaneBits<kDim> token(const void* data, int row) const {
+    const int64_t at = (int64_t{row} * heads_ + head_) * kDim;
+    return lane_bits<kDim>(static_cast<const __nv_bfloat16*>(data) + at);
+  }
+  // Starts to bring the tokens of a pass, and where its snapshot goes. `chosen`: which tokens of the
+  // eviction, where the pass is of candidates.
+  __device__ void fetch(int index, const ExactPass& pass, const int* chosen) {
+    static_assert(kCopiers == 32 * kLiveWorkers);
+    Tokens& tokens = s_.tokens[index % 3];
+    const bool group = pass.kind == ExactPass::group;
+    const auto row = [&](int token) {
+      return pass.row + (group ? chosen[token] : pass.first + token);
+    };
+    const int64_t stride = int64_t{heads_} * kDim;
+    const int64_t at = head_ * kDim;
+    copy_rows<kDim>(static_cast<const __nv_bfloat16*>(p_.k) + at, stride, pass.count, row,
+                    tokens.keys, kTokenStride<kDim>);
+    copy_rows<kDim>(static_cast<const __nv_bfloat16*>(p_.v) + at, stride, pass.count, row,
+                    tokens.values, kTokenStride<kDim>);
+    if (threadIdx.x == 0 && pass.snapshot >= 0) {
+      const DeviceSlots& to = p_.snapshots[pass.snapshot].exact;
+      cp_async_ca<8>(shared_address(&s_.snapshot[index % 3][0]), &to.k_codes);
+      cp_async_ca<8>(shared_address(&s_.snapshot[index % 3][1]), &to.v_codes);
+    }
+    cp_async_commit();
+  }
+  // When they have come.
+  __device__ void prepare(int index) {
+    cp_async_wait<0>();
+    sync_workers();
+    Tokens& tokens = s_.tokens[index % 3];
+    for (int token = warp_; token < kLiveTile; token += kLiveWorkers) {
+      const auto bits = lane_bits<kDim>(tokens.values + token * kTokenStride<kDim>);
+      const float inverse = inverse_norm(warp_sum(lane_squares<kDim>(bits)));
+      if (lane_id() == 0) tokens.inverse[token] = inverse;
+    }
+    sync_workers();
+  }
+
+  __device__ void read_slots(const uint8_t* codes, __nv_bfloat16* slots) const {
+    const int count = slots_ * kDim / 8;
+    const auto* from = reinterpret_cast<const uint4*>(codes) + head_ * count;
+    for (int i = static_cast<int>(threadIdx.x); i < count; i += 32 * kLiveWorkers) {
+      reinterpret_cast<uint4*>(slots)[i] = from[i];
+    }
+  }
+  // By one thread, after all writers have called fence_proxy_async() and a barrier.
+  __device__ void store_slots(uint8_t* keys, uint8_t* values) const {
+    const auto bytes = static_cast<uint32_t>(slots_ * kDim * 2);
+    cp_async_bulk_store(keys + int64_t{head_} * bytes, s_.keys, bytes);
+    cp_async_bulk_store(values + int64_t{head_} * bytes, s_.values, bytes);
+    cp_async_bulk_commit_group();
+  }
+  // Before slots change: the snapshot before has been read.
+  __device__ static void wait_for_store() {
+    if (threadIdx.x == 0) cp_async_bulk_wait_group_read();
+    sync_workers();
+  }
+  __device__ void finish_writes() const {
+    fence_proxy_async();
+    sync_workers();
+  }
+
+  // Tokens of positions below `sinks`, each into the slot that is its own.
+  __device__ void pin(const ExactPass& pass) {
+    wait_for_store();
+    for (int i = warp_; i < pass.pins; i += kLiveWorkers) {
+      const auto slot = static_cast<int>(p_.first_position) + pass.pin_row + i;
+      store_row<kDim>(token(p_.k, pass.pin_row + i), s_.keys + slot * kDim);
+      store_row<kDim>(token(p_.v, pass.pin_row + i), s_.values + slot * kDim);
+    }
+    finish_writes();
+  }
+
+  __device__ void write(const Tokens& tokens, int word) {
+    const bool writes = __any_sync(kWarp, lane_id() < kLiveTile && word >= 0);
+    if (!writes) return;
+    wait_for_store();
+    for (int place = warp_; place < kLiveTile; place += kLiveWorkers) {
+      const int slot = __shfl_sync(kWarp, word, place);
+      if (slot < 0) continue;
+      const int at = place * kTokenStride<kDim>;
+      store_row<kDim>(lane_bits<kDim>(tokens.keys + at), s_.keys + slot * kDim);
+      store_row<kDim>(lane_bits<kDim>(tokens.values + at), s_.values + slot * kDim);
+    }
+    finish_writes();
+  }
+
+  // The products of a pass whose tokens are there.
+  __device__ void multiply_and_send(int index) {
+    const Tokens& tokens = s_.tokens[index % 3];
+    const Tokens& before = s_.tokens[(index + 2) % 3];
+    for (int task = warp_; task < kSlotTasks + 2 * kTokenTasks; task += kLiveWorkers) {
+      const int row = 8 * (task % kSlotTasks) + lane_id() / 4;
+      const __nv_bfloat16* values = s_.values + row * kDim;
+      if (task >= kSlotTasks) {
+        const bool own = task < kSlotTasks + kTokenTasks;
+        values = (own ? tokens : before).values + row % kLiveTile * kTokenStride<kDim>;
+      }
+      const bool there = task >= kSlotTasks || row < slots_;
+      float c[4];
+      exact_cosines<kDim>(tokens.values, tokens.inverse, there ? values : nullptr, c);
+      store_cosines(task, c, s_.link.mine[index % 3]);
+    }
+    finish_writes();
+    if (threadIdx.x == 0) s_.link.send(index, head_);
+  }
+
+  __device__ __noinline__ void work() {
+    ScanPasses walk(p_, rules_);
+    ExactPass pass[3];  // the one that is decided, and the two after it
+    int known = 0;      // of these
+    while (known < 2 && walk.next(pass[known])) ++known;
+    read_slots(p_.bank.exact.k_codes, s_.keys);
+    read_slots(p_.bank.exact.v_codes, s_.values);
+    finish_writes();
+    // A pass that waits is brought when it is its turn, any other one before.
+    if (known > 0) {
+      if (pass[0].pins > 0) pin(pass[0]);
+      fetch(0, pass[0], nullptr);
+      prepare(0);
+      if (known > 1 && !pass[1].waits()) fetch(1, pass[1], nullptr);
+      multiply_and_send(0);
+    }
+    for (int i = 0; known > 0; ++i) {
+      const bool more = known > 1;
+      const bool waits = more && pass[1].waits();
+      if (more && walk.next(pass[2])) ++known;
+      if (more && !waits) {
+        prepare(i + 1);
+        if (known > 2 && !pass[2].waits()) fetch(i + 2, pass[2], nullptr);
+        multiply_and_send(i + 1);
+      }
+      const int* words = s_.link.wait_decisions(i);
+      write(s_.tokens[i % 3], words[lane_id()]);
+      if (threadIdx.x == 0 && pass[0].snapshot >= 0) {
+        store_slots(s_.snapshot[i % 3][0], s_.snapshot[i % 3][1]);
+      }
+      if (waits) {
+        if (pass[1].pins > 0) pin(pass[1]);
+        fetch(i + 1, pass[1], words + kLiveTile);
+        prepare(i + 1);
+        if (known > 2 && !pass[2].waits()) fetch(i + 2, pass[2], nullptr);
+        multiply_and_send(i + 1);
+      }
+      pass[0] = pass[1];
+      pass[1] = pass[2];
+      --known;
+    }
+    finish_writes();
+    if (threadIdx.x != 0) return;
+    store_slots(p_.bank.exact.k_codes, p_.bank.exact.v_codes);
+    cp_async_bulk_wait_group();
+  }
+
+  // In the first CTA, for all heads.
+  __device__ void match() {
+    const int thread = static_cast<int>(threadIdx.x) - 32 * kLiveWorkers;
+    ExactMatcher matcher(p_.bank, rules_, heads_, p_.first_position, s_.match, thread,
+                         kMatchBarrier);
+    ScanPasses walk(p_, rules_);
+    ExactPass pass, next;
+    if (thread == 0) {
+      s_.link.expect(0, heads_);
+      s_.link.expect(1, heads_);
+    }
+    bool more = walk.next(pass);
+    float gate = more && thread < pass.tokens ? p_.gate[pass.row + thread] : 0;
+    if (thread == 0 && more && pass.snapshot >= 0) {
+      s_.valid[0] = p_.snapshots[pass.snapshot].exact_valid;
+    }
+    for (int i = 0; more; ++i) {
+      if (pass.opens()) matcher.open(pass, gate);
+      more = walk.next(next);
+      if (more && next.opens() && thread < next.tokens) gate = p_.gate[next.row + thread];
+      if (thread == 0 && more && next.snapshot >= 0) {
+        cp_async_ca<8>(shared_address(&s_.valid[(i + 1) % 2]),
+                       &p_.snapshots[next.snapshot].exact_valid);
+      }
+      cp_async_commit();
+      matcher.add_heads(s_.link.wait_parts(i), ExactPart::kFloats);
+      if (i > 0 && !pass.waits()) matcher.follow_writes();
+      const int word = matcher.decide(pass);
+      if (thread < 32) {
+        if (thread == 0) s_.link.expect(i + 2, heads_);
+        s_.link.broadcast(i, heads_, word);
+        if (pass.snapshot >= 0) {
+          cp_async_wait<1>();
+          __syncwarp();
+          matcher.store(s_.valid[i % 2], nullptr);
+        }
+      }
+      pass = next;
+    }
+    if (thread < 32) matcher.store(p_.bank.exact_valid, p_.bank.stamps);
+  }
+
+  const LandmarkScanLaunch& p_;
+  const LiveRules& rules_;
+  ExactScanShared<kDim>& s_;
+  int head_, heads_, warp_, slots_;
+};
+
+}  // namespace kvg::cuda

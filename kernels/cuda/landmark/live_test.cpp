@@ -1,0 +1,174 @@
+// The kernels for the fixed semantics (live_scan.h, live_step.h): the shapes they are made for,
+// against the reference and against the kernels for all rules.
+
+#include "kernels/cuda/landmark/landmark_agreement.h"
+#include "kernels/cuda/landmark/landmark_test_util.h"
+#include "kernels/cuda/landmark/live_scan.h"
+
+#include <cstdio>
+#include <limits>
+#include <vector>
+
+namespace kvg::cuda {
+namespace {
+
+class CudaLiveLandmarkTest : public GpuTest {};
+
+LandmarkCase live_case(const std::string& name) {
+  LandmarkCase test;
+  test.name = name;
+  test.rules = fixed_rules();
+  test.exact = test.summary = 64;
+  test.head_dim = 128;
+  return test;
+}
+
+// The same decisions by other rules, which only the kernels for all rules know: a hit would replace
+// the slot it hits, but nothing is similar enough for one.
+LandmarkCase general(const LandmarkCase& test) {
+  LandmarkCase other = test;
+  other.rules.refresh_on_hit = true;
+  other.rules.tau_match = 2;
+  return other;
+}
+
+TEST_F(CudaLiveLandmarkTest, HeadsAndDimensions) {
+  CudaContext context;
+  uint64_t seed = 500;
+  for (const int kv_heads : {1, 2, 3, 5, 8}) {
+    for (const int head_dim : {64, 128}) {
+      for (const int64_t slots : {64, 20}) {
+        LandmarkCase test = live_case("live, " + std::to_string(kv_heads) + " heads of " +
+                                      std::to_string(head_dim) + ", " + std::to_string(slots));
+        test.kv_heads = kv_heads;
+        test.head_dim = head_dim;
+        test.exact = test.summary = slots;
+        expect_agreement(context, test, {16, 16, 16, 9, 1, 0, 16}, seed++, 20);
+      }
+    }
+  }
+}
+
+TEST_F(CudaLiveLandmarkTest, Blocks) {
+  CudaContext context;
+  uint64_t seed = 600;
+  for (const int64_t block : {16, 17, 64, 100, 256}) {
+    for (const bool equal_gates : {false, true}) {
+      LandmarkCase test = live_case("live, block " + std::to_string(block) +
+                                    (equal_gates ? ", equal gates" : ""));
+      test.kv_heads = 4;
+      test.rules.exact_candidates = (block + 7) / 8;
+      test.rules.tau_merge = 0.8;
+      expect_agreement(context, test, {block, block, block / 2 + 1}, seed++, block > 64 ? 6 : 24,
+                       equal_gates);
+    }
+  }
+}
+
+TEST_F(CudaLiveLandmarkTest, Options) {
+  CudaContext context;
+  std::vector<LandmarkCase> cases;
+  const auto add = [&cases](const std::string& name, auto change) {
+    LandmarkCase test = live_case("live, " + name);
+    test.kv_heads = 3;
+    test.head_dim = 64;
+    test.rules.tau_merge = 0.8;
+    change(test);
+    cases.push_back(test);
+  };
+  add("rates without gates", [](LandmarkCase& c) { c.rules.gated_rate = false; });
+  add("without counts", [](LandmarkCase& c) { c.counts = false; });
+  add("no sinks", [](LandmarkCase& c) { c.rules.sinks = 0; });
+  add("20 sinks", [](LandmarkCase& c) { c.rules.sinks = 20; });
+  add("sinks only", [](LandmarkCase& c) { c.rules.sinks = c.exact = 7; });
+  add("ties by position", [](LandmarkCase& c) { c.rules.tie = LandmarkTie::position; });
+  add("no candidates", [](LandmarkCase& c) { c.rules.exact_candidates = 0; });
+  add("all candidates", [](LandmarkCase& c) { c.rules.exact_candidates = 1000; });
+  add("one exact slot", [](LandmarkCase& c) {
+    c.exact = 5;
+    c.rules.exact_candidates = 16;
+  });
+  add("no exact bank", [](LandmarkCase& c) { c.exact = c.rules.sinks = 0; });
+  add("no summary bank", [](LandmarkCase& c) { c.summary = 0; });
+  add("one summary slot", [](LandmarkCase& c) { c.summary = 1; });
+  add("every token joins", [](LandmarkCase& c) { c.rules.tau_merge = -1; });
+  add("no token joins", [](LandmarkCase& c) { c.rules.tau_merge = 2; });
+  add("noise", [](LandmarkCase& c) { c.noise = true; });
+  uint64_t seed = 700;
+  for (const LandmarkCase& test : cases) {
+    expect_agreement(context, test, {16, 16, 40, 7, 16}, seed++, 20);
+    expect_agreement(context, test, {16}, seed++, 12, /*equal_gates=*/true);
+  }
+}
+
+// Step by step from the same state; a decision within rounding may differ.
+TEST_F(CudaLiveLandmarkTest, AgreesWithTheKernelsForAllRules) {
+  CudaContext context;
+  LandmarkCase test = live_case("live or not");
+  test.kv_heads = 8;
+  const LandmarkCase other = general(test);
+  const LandmarkCodecs codecs(test);
+  constexpr int64_t kSteps = 120;
+  const TokenStream tokens = random_tokens(test, 16 * kSteps, 800);
+  BankMemory live(test, codecs, true), all(test, codecs, true);
+  BankMemory live_host(test, codecs, false), all_host(test, codecs, false);
+  live.set_bytes(initial_bytes(test, codecs));
+  all.set_bytes(initial_bytes(test, codecs));
+  int different = 0;
+  for (int64_t i = 0; i < kSteps; ++i) {
+    device_scan(context, test, codecs, tokens, 16 * i, {{0, 16, false, nullptr}}, live.bank());
+    device_scan(context, other, codecs, tokens, 16 * i, {{0, 16, false, nullptr}}, all.bank());
+    live_host.set_bytes(live.bytes());
+    all_host.set_bytes(all.bytes());
+    different += difference(test, live_host.bank(), all_host.bank()).within(2e-5) ? 0 : 1;
+    all.set_bytes(live_host.bytes());
+  }
+  EXPECT_LE(different, 2) << "of " << kSteps << " steps";
+}
+
+// A call of many steps does what calls of one step do, its snapshots are the bank at their moments,
+// and all is the same bytes when repeated.
+TEST_F(CudaLiveLandmarkTest, LongCalls) {
+  CudaContext context;
+  for (const int64_t block : {16, 64, 256}) {
+    LandmarkCase test = live_case("long call");
+    test.kv_heads = 8;
+    test.rules.exact_candidates = block / 8;
+    const LandmarkCodecs codecs(test);
+    const int64_t count = 2048 / block;
+    const TokenStream tokens = random_tokens(test, count * block, 900);
+    std::vector<std::unique_ptr<BankMemory>> snapshots;
+    std::vector<LandmarkStep> steps;
+    for (int64_t i = 0; i < count; ++i) {
+      snapshots.push_back(std::make_unique<BankMemory>(test, codecs, true, true));
+      steps.push_back(
+          {i * block, (i + 1) * block, false, i % 3 == 1 ? nullptr : &snapshots.back()->bank()});
+    }
+    std::vector<std::vector<uint8_t>> first;
+    for (int repetition = 0; repetition < 3; ++repetition) {
+      BankMemory bank(test, codecs, true);
+      bank.set_bytes(initial_bytes(test, codecs));
+      device_scan(context, test, codecs, tokens, 0, steps, bank.bank());
+      std::vector<std::vector<uint8_t>> all = {bank.bytes()};
+      for (const auto& snapshot : snapshots) all.push_back(snapshot->bytes());
+      if (repetition == 0) first = all;
+      EXPECT_TRUE(all == first) << "block " << block << ", repetition " << repetition;
+    }
+    BankMemory alone(test, codecs, true), moment(test, codecs, false);
+    BankMemory snapshot(test, codecs, false, true);
+    alone.set_bytes(initial_bytes(test, codecs));
+    for (int64_t i = 0; i < count; ++i) {
+      device_scan(context, test, codecs, tokens, i * block, {{0, block, false, nullptr}},
+                  alone.bank());
+      if (steps[static_cast<size_t>(i)].snapshot == nullptr) continue;
+      moment.set_bytes(alone.bytes());
+      snapshot.set_bytes(first[static_cast<size_t>(i + 1)]);
+      EXPECT_TRUE(difference(test, snapshot.bank(), moment.bank()).within(0))
+          << "block " << block << ", snapshot " << i;
+    }
+    EXPECT_TRUE(alone.bytes() == first[0]) << "block " << block;
+  }
+}
+
+}  // namespace
+}  // namespace kvg::cuda
