@@ -158,8 +158,7 @@ class ExactScan {
       exact_cosines<kDim>(tokens.values, tokens.inverse, there ? values : nullptr, c);
       store_cosines(task, c, s_.link.mine[index % 3]);
     }
-    finish_writes();
-    if (threadIdx.x == 0) s_.link.send(index, head_);
+    s_.link.send(index, head_, 32 * kLiveWorkers, kWorkBarrier);
   }
 
   __device__ __noinline__ void work() {

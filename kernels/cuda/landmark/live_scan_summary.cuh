@@ -150,9 +150,7 @@ class SummaryScan {
     const Tokens& tokens = s_.tokens[index % 4];
     slot_products<kBand>(warp_, tokens.keys, tokens.inverse, s_.keys, slots_,
                          s_.link.mine[index % 3]);
-    fence_proxy_async();
-    sync_workers();
-    if (threadIdx.x == 0) s_.link.send(index, head_);
+    s_.link.send(index, head_, 32 * kLiveWorkers, kWorkBarrier);
   }
 
   __device__ __noinline__ void work() {
