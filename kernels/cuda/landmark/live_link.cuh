@@ -26,24 +26,39 @@ struct LiveLink {
   // By one thread, before a cluster barrier.
   __device__ void open() {
     for (int i = 0; i < 2; ++i) {
-      mbarrier_init(&arrived[i], 1);
+      mbarrier_init(&arrived[i], 2);  // expect(), and the first CTA's own part
       mbarrier_init(&decided[i], 1);
     }
     fence_mbarrier_init();
   }
 
-  // By one thread, after all that wrote `mine` have called fence_proxy_async() and a barrier. Also
+  // By `threads` threads that share `barrier`, each after it has written its share of `mine`. Also
   // makes ready for the decisions.
-  __device__ void send(int tile, int head) {
+  __device__ void send(int tile, int head, int threads, int barrier) {
     const int place = tile % 2;
+    const float* from = mine[tile % 3];
+    if (head != 0) fence_proxy_async();
+    bar_sync(barrier, threads);
+    if (head == 0) {
+      const auto* source = reinterpret_cast<const float4*>(from);
+      for (int i = static_cast<int>(threadIdx.x); i < kFloats / 4; i += threads) {
+        reinterpret_cast<float4*>(parts[place])[i] = source[i];
+      }
+      bar_sync(barrier, threads);
+    }
+    if (threadIdx.x != 0) return;
     mbarrier_arrive_expect_tx(&decided[place], kDecisionBytes);
-    cp_async_bulk_to_peer(mapa(parts[place] + head * kStride, 0), mine[tile % 3], kPartBytes,
-                          mapa(&arrived[place], 0));
+    if (head == 0) {
+      mbarrier_arrive(&arrived[place]);
+    } else {
+      cp_async_bulk_to_peer(mapa(parts[place] + head * kStride, 0), from, kPartBytes,
+                            mapa(&arrived[place], 0));
+    }
   }
   // By one thread of the first CTA, once for every tile, when all there is done with the decisions
   // of tile - 2.
   __device__ void expect(int tile, int heads) {
-    mbarrier_arrive_expect_tx(&arrived[tile % 2], kPartBytes * static_cast<uint32_t>(heads));
+    mbarrier_arrive_expect_tx(&arrived[tile % 2], kPartBytes * static_cast<uint32_t>(heads - 1));
   }
   __device__ float* wait_parts(int tile) {
     mbarrier_wait(&arrived[tile % 2], static_cast<uint32_t>(tile / 2 % 2));

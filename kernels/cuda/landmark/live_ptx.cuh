@@ -39,6 +39,10 @@ __device__ inline void mbarrier_init(uint64_t* barrier, int arrivals) {
 __device__ inline void fence_mbarrier_init() {
   asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
 }
+__device__ inline void mbarrier_arrive(uint64_t* barrier) {
+  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(barrier))
+               : "memory");
+}
 // Arrives; the phase then also waits for that many bytes.
 __device__ inline void mbarrier_arrive_expect_tx(uint64_t* barrier, uint32_t bytes) {
   asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(
@@ -46,17 +50,25 @@ __device__ inline void mbarrier_arrive_expect_tx(uint64_t* barrier, uint32_t byt
                "r"(bytes)
                : "memory");
 }
-// Waits for the end of the phase of this parity; what came with it is then visible.
-__device__ inline void mbarrier_wait(uint64_t* barrier, uint32_t parity) {
+__device__ inline bool mbarrier_try_wait(uint64_t* barrier, uint32_t parity) {
+  uint32_t done;
   asm volatile(
       "{\n"
-      ".reg .pred done;\n"
-      "again:\n"
-      "mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 done, [%0], %1;\n"
-      "@!done bra again;\n"
-      "}\n" ::"r"(shared_address(barrier)),
-      "r"(parity)
+      ".reg .pred p;\n"
+      "mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2;\n"
+      "selp.u32 %0, 1, 0, p;\n"
+      "}\n"
+      : "=r"(done)
+      : "r"(shared_address(barrier)), "r"(parity)
       : "memory");
+  return done != 0;
+}
+// Waits for the end of the phase of this parity; what came with it is then visible. The lanes of a
+// warp leave together: apart, each of their shuffles would have to bring them together again, which
+// made everything after a wait two to three times slower.
+__device__ inline void mbarrier_wait(uint64_t* barrier, uint32_t parity) {
+  while (__any_sync(0xffffffffu, mbarrier_try_wait(barrier, parity) ? 0 : 1) != 0) {
+  }
 }
 
 // Orders what this thread has written to shared memory before later bulk copies of it, and what it

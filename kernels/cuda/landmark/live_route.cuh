@@ -52,40 +52,31 @@ __device__ inline int free_slot(uint64_t valid, int slots) {
   return slot < slots ? slot : -1;
 }
 
-// What the first CTA knows about a tile, in floats: of all heads, four side by side and the other
-// four half of it apart. Heads that do not exist are zero.
+// What the first CTA knows about a tile, in floats: of four heads side by side, then of the other
+// four, in the place of their parts. Heads that do not exist are zero.
 struct TileTable {
-  static constexpr int kHalf = kLiveHeads / 2;
-  static constexpr int kSlots = 0;  // [2, slot, t', 4] <t', slot>
-  static constexpr int kTokens = kSlots + 2 * kHalf * kLiveSlots * kLiveTile;       // [2, t, t', 4]
-  static constexpr int kBefore = kTokens + 2 * kHalf * kLiveTile * kLiveTile;       // [2, t, t', 4]
-  static constexpr int kSquares = kBefore + 2 * kHalf * kLiveTile * kLiveTile;      // [2, slot, 4]
-  static constexpr int kInverses = kSquares + 2 * kHalf * kLiveSlots;               // [2, slot, 4]
-  static constexpr int kNorms = kInverses + 2 * kHalf * kLiveSlots;                 // [2, t, 4]
-  static constexpr int kTokenSquares = kNorms + 2 * kHalf * kLiveTile;              // [2, t, 4]
-  static constexpr int kFloats = kTokenSquares + 2 * kHalf * kLiveTile;
-  static_assert(kFloats <= kLiveHeads * SummaryPart::kStride);
+  static constexpr int kHeads = kLiveHeads / 2;
+  static constexpr int kSlots = 0;  // [slot, t', 4] <t', slot>
+  static constexpr int kTokens = kSlots + kHeads * kLiveSlots * kLiveTile;   // [t, t', 4]
+  static constexpr int kBefore = kTokens + kHeads * kLiveTile * kLiveTile;   // [t, t', 4]
+  static constexpr int kSquares = kBefore + kHeads * kLiveTile * kLiveTile;  // [slot, 4]
+  static constexpr int kInverses = kSquares + kHeads * kLiveSlots;           // [slot, 4]
+  static constexpr int kNorms = kInverses + kHeads * kLiveSlots;             // [t, 4]
+  static constexpr int kTokenSquares = kNorms + kHeads * kLiveTile;          // [t, 4]
+  static constexpr int kFloats = kTokenSquares + kHeads * kLiveTile;
+  static constexpr int kHalf = kHeads * SummaryPart::kStride;  // from one half to the other
+  static_assert(kFloats <= kHalf && kHalf % 4 == 0);
 
-  // Places for half `half` of the heads.
-  __device__ static int slot(int half, int slot, int row) {
-    return kSlots + ((half * kLiveSlots + slot) * kLiveTile + row) * kHalf;
+  // Places in a half.
+  __device__ static int slot(int slot, int row) {
+    return kSlots + (slot * kLiveTile + row) * kHeads;
   }
-  __device__ static int token(int half, int t, int row) {
-    return kTokens + ((half * kLiveTile + t) * kLiveTile + row) * kHalf;
-  }
-  __device__ static int before(int half, int t, int row) {
-    return token(half, t, row) + kBefore - kTokens;
-  }
-  __device__ static int square(int half, int slot) {
-    return kSquares + (half * kLiveSlots + slot) * kHalf;
-  }
-  __device__ static int inverse(int half, int slot) {
-    return square(half, slot) + kInverses - kSquares;
-  }
-  __device__ static int norm(int half, int t) { return kNorms + (half * kLiveTile + t) * kHalf; }
-  __device__ static int token_square(int half, int t) {
-    return norm(half, t) + kTokenSquares - kNorms;
-  }
+  __device__ static int token(int t, int row) { return kTokens + (t * kLiveTile + row) * kHeads; }
+  __device__ static int before(int t, int row) { return token(t, row) + kBefore - kTokens; }
+  __device__ static int square(int slot) { return kSquares + slot * kHeads; }
+  __device__ static int inverse(int slot) { return kInverses + slot * kHeads; }
+  __device__ static int norm(int t) { return kNorms + t * kHeads; }
+  __device__ static int token_square(int t) { return kTokenSquares + t * kHeads; }
 };
 
 // Scores [t', slot], rows kScoreStride apart.
@@ -100,79 +91,78 @@ struct alignas(16) Quad {
 __device__ inline Quad& quad(float* at) { return *reinterpret_cast<Quad*>(at); }
 __device__ inline const Quad& quad(const float* at) { return *reinterpret_cast<const Quad*>(at); }
 
-// Turns parts [kv_heads, SummaryPart] into a TileTable in the same place, and takes the scores: sums
-// over heads, -infinity for slots that are not in use. By kArrangers threads, that count from 0 and
-// share `barrier`.
-inline constexpr int kArrangers = kLiveTile * kLiveTile;
-__device__ inline void arrange_tile(float* parts, uint64_t used, int kv_heads, float* scores,
-                                    int thread, int barrier) {
-  constexpr int kSlotsEach = kLiveSlots / kLiveTile;
-  constexpr int kSquaresEach = 2 * kLiveSlots * kLiveHeads / kArrangers;
+// Turns parts [4, SummaryPart], of which `heads` exist, into half of a TileTable in the same place,
+// and adds to scores of slots `thread / 16 + 8 i` for token `thread % 16`. By kArrangers threads, that
+// count from 0 and share `barrier`.
+inline constexpr int kArrangers = 128;
+inline constexpr int kColumns = kArrangers / kLiveTile;
+__device__ inline void arrange_half(float* parts, int heads, int thread, int barrier,
+                                    float (&scores)[kLiveSlots / kColumns]) {
+  constexpr int kHeads = TileTable::kHeads;
+  constexpr int kSlotsEach = kLiveSlots / kColumns;
+  constexpr int kTokensEach = kLiveTile / kColumns;
+  static_assert(kArrangers == 2 * kLiveSlots && kArrangers == kHeads * 2 * kLiveTile);
   const int row = thread % kLiveTile;
   const int column = thread / kLiveTile;
-  float slots[kSlotsEach][kLiveHeads], tokens[kLiveHeads], before[kLiveHeads];
-  float squares[kSquaresEach];  // and inverse norms
+  Quad slots[kSlotsEach], tokens[kTokensEach], before[kTokensEach];
+  Quad squares;  // or inverse norms
 #pragma unroll
-  for (int head = 0; head < kLiveHeads; ++head) {
-    const float* part = parts + head * SummaryPart::kStride;
-    const bool there = head < kv_heads;
+  for (int k = 0; k < kHeads; ++k) {
+    const float* part = parts + k * SummaryPart::kStride;
+    const bool there = k < heads;
 #pragma unroll
     for (int i = 0; i < kSlotsEach; ++i) {
-      const int slot = column + i * kLiveTile;
-      slots[i][head] = there ? part[SummaryPart::kSlots + slot * kLiveTile + row] : 0;
+      const int at = thread + i * kArrangers;  // [slot, row]
+      slots[i][k] = there ? part[SummaryPart::kSlots + at] : 0;
     }
-    tokens[head] = there ? part[SummaryPart::kTokens + thread] : 0;
-    before[head] = there ? part[SummaryPart::kBefore + thread] : 0;
-  }
 #pragma unroll
-  for (int i = 0; i < kSquaresEach; ++i) {
-    const int head = thread / (2 * kLiveSlots) + i * (kArrangers / (2 * kLiveSlots));
-    const int at = SummaryPart::kSquares + thread % (2 * kLiveSlots);
-    squares[i] = head < kv_heads ? parts[head * SummaryPart::kStride + at] : 0;
+    for (int i = 0; i < kTokensEach; ++i) {
+      const int at = thread + i * kArrangers;  // [t, row]
+      tokens[i][k] = there ? part[SummaryPart::kTokens + at] : 0;
+      before[i][k] = there ? part[SummaryPart::kBefore + at] : 0;
+    }
+    squares[k] = there ? part[SummaryPart::kSquares + thread] : 0;
   }
-  const int head = thread / 32;
-  const int item = thread % 32;  // norms, then squares, of tokens
+  const int head = thread / (2 * kLiveTile);
+  const int item = thread % (2 * kLiveTile);  // norms, then squares, of tokens
   const float of_token =
-      head < kv_heads
-          ? parts[head * SummaryPart::kStride + SummaryPart::kTokenNorms + item]
-          : 0;
+      head < heads ? parts[head * SummaryPart::kStride + SummaryPart::kTokenNorms + item] : 0;
   bar_sync(barrier, kArrangers);  // all have read
 #pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    const int h = half * TileTable::kHalf;
-    const auto four = [h](const float(&x)[kLiveHeads]) {
-      return Quad{{x[h], x[h + 1], x[h + 2], x[h + 3]}};
-    };
-#pragma unroll
-    for (int i = 0; i < kSlotsEach; ++i) {
-      quad(parts + TileTable::slot(half, column + i * kLiveTile, row)) = four(slots[i]);
-    }
-    quad(parts + TileTable::token(half, column, row)) = four(tokens);
-    quad(parts + TileTable::before(half, column, row)) = four(before);
+  for (int i = 0; i < kSlotsEach; ++i) {
+    quad(parts + TileTable::slot(column + i * kColumns, row)) = slots[i];
   }
 #pragma unroll
-  for (int i = 0; i < kSquaresEach; ++i) {
-    const int h = thread / (2 * kLiveSlots) + i * (kArrangers / (2 * kLiveSlots));
-    const int slot = thread % kLiveSlots;
-    const int place = thread % (2 * kLiveSlots) < kLiveSlots ? TileTable::square(h / 4, slot)
-                                                             : TileTable::inverse(h / 4, slot);
-    parts[place + h % 4] = squares[i];
+  for (int i = 0; i < kTokensEach; ++i) {
+    quad(parts + TileTable::token(column + i * kColumns, row)) = tokens[i];
+    quad(parts + TileTable::before(column + i * kColumns, row)) = before[i];
   }
-  const int place = item < kLiveTile ? TileTable::norm(head / 4, item)
-                                     : TileTable::token_square(head / 4, item - kLiveTile);
-  parts[place + head % 4] = of_token;
+  quad(parts + TileTable::square(thread)) = squares;
+  parts[TileTable::norm(item) + head] = of_token;
   bar_sync(barrier, kArrangers);
 #pragma unroll
   for (int i = 0; i < kSlotsEach; ++i) {
-    const int slot = column + i * kLiveTile;
-    float score = 0;
+    const Quad inverse = quad(parts + TileTable::inverse(column + i * kColumns));
 #pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const Quad inverse = quad(parts + TileTable::inverse(half, slot));
+    for (int k = 0; k < kHeads; ++k) scores[i] = fmaf(slots[i][k], inverse[k], scores[i]);
+  }
+}
+
+// Parts of all heads into a TileTable, and its scores: sums over heads, -infinity for slots that are
+// not in use. Threads as in arrange_half().
+__device__ inline void arrange_tile(float* parts, uint64_t used, int kv_heads, float* scores,
+                                    int thread, int barrier) {
+  float sums[kLiveSlots / kColumns] = {};
+#pragma unroll 1
+  for (int half = 0; half < 2; ++half) {
+    arrange_half(parts + half * TileTable::kHalf, kv_heads - half * TileTable::kHeads, thread,
+                 barrier, sums);
+  }
 #pragma unroll
-      for (int k = 0; k < 4; ++k) score = fmaf(slots[i][4 * half + k], inverse[k], score);
-    }
-    scores[row * kScoreStride + slot] = (used >> slot & 1u) != 0 ? score : -INFINITY;
+  for (int i = 0; i < kLiveSlots / kColumns; ++i) {
+    const int slot = thread / kLiveTile + i * kColumns;
+    const bool in_use = (used >> slot & 1u) != 0;
+    scores[thread % kLiveTile * kScoreStride + slot] = in_use ? sums[i] : -INFINITY;
   }
 }
 
@@ -215,6 +205,7 @@ class SummaryRouter {
     const int lane = lane_id();
     const int half = lane / 16;
     const int row = lane % 16;
+    table += half * TileTable::kHalf;
     int decision = -1;
     if (lane < kLiveTile) moves.gate[lane] = gate;
     unsigned left = __ballot_sync(kWarp, gate >= tau_summary_) & ((1u << count) - 1);
@@ -227,8 +218,8 @@ class SummaryRouter {
       for (;;) {
         const bool opens = !(best.score >= tau_merge_) && unused_ >= 0;
         const int slot = opens ? unused_ : best.slot;
-        float* column = table + TileTable::slot(half, slot, 0);
-        float* square = table + TileTable::square(half, slot);
+        float* column = table + TileTable::slot(slot, 0);
+        float* square = table + TileTable::square(slot);
         Quad squares = quad(square);
         const Quad with_token = quad(column + 4 * t);
         Quad own = quad(column + 4 * row);
@@ -257,7 +248,7 @@ class SummaryRouter {
         const float whole = sum + __shfl_xor_sync(kWarp, sum, 16);
         quad(column + 4 * row) = own;
         quad(square) = squares;
-        quad(moves.added + t * kLiveHeads + half * TileTable::kHalf) = added;
+        quad(moves.added + t * kLiveHeads + half * TileTable::kHeads) = added;
         if (half == 0) scores[row * kScoreStride + slot] = whole;
         if (lane == t) decision = opens ? slot + kOpens : slot;
         __syncwarp();
@@ -284,10 +275,9 @@ class SummaryRouter {
     float rate[4];
   };
   __device__ Token read_token(const float* table, int t, float gate) const {
-    const int half = lane_id() / 16;
-    Token token{quad(table + TileTable::token(half, t, lane_id() % 16)),
-                quad(table + TileTable::norm(half, t)),
-                quad(table + TileTable::token_square(half, t)),
+    Token token{quad(table + TileTable::token(t, lane_id() % 16)),
+                quad(table + TileTable::norm(t)),
+                quad(table + TileTable::token_square(t)),
                 {}};
     const float factor = __shfl_sync(kWarp, gate, t);
 #pragma unroll
@@ -346,18 +336,19 @@ __device__ inline void follow_moves(const LiveMoves& moves, const LiveRules& rul
   float etas[4];
 #pragma unroll
   for (int k = 0; k < 4; ++k) {
-    const int head = half * TileTable::kHalf + k;
+    const int head = half * TileTable::kHeads + k;
     etas[k] = head < kv_heads ? eta[head] : 0;
   }
+  table += half * TileTable::kHalf;
   LiveGroups(moves.decision).each(warp, warps, [&](int slot, unsigned tokens) {
-    Quad& product = quad(table + TileTable::slot(half, slot, row));
-    Quad& square = quad(table + TileTable::square(half, slot));
+    Quad& product = quad(table + TileTable::slot(slot, row));
+    Quad& square = quad(table + TileTable::square(slot));
     Quad own = product;
     Quad squares = square;
     for (; tokens != 0; tokens &= tokens - 1) {
       const int t = __ffs(static_cast<int>(tokens)) - 1;
-      const Quad before = quad(table + TileTable::before(half, t, row));
-      const Quad added = quad(moves.added + t * kLiveHeads + half * TileTable::kHalf);
+      const Quad before = quad(table + TileTable::before(t, row));
+      const Quad added = quad(moves.added + t * kLiveHeads + half * TileTable::kHeads);
       const bool opens = moves.decision[t] >= kOpens;
       const float gate = rules.gated_rate ? moves.gate[t] : 1.0f;
 #pragma unroll

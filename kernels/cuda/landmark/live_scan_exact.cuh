@@ -158,49 +158,49 @@ class ExactScan {
       exact_cosines<kDim>(tokens.values, tokens.inverse, there ? values : nullptr, c);
       store_cosines(task, c, s_.link.mine[index % 3]);
     }
-    finish_writes();
-    if (threadIdx.x == 0) s_.link.send(index, head_);
+    s_.link.send(index, head_, 32 * kLiveWorkers, kWorkBarrier);
   }
 
-  __device__ __noinline__ void work() {
+  __device__ void work() {
     ScanPasses walk(p_, rules_);
-    ExactPass pass[3];  // the one that is decided, and the two after it
-    int known = 0;      // of these
-    while (known < 2 && walk.next(pass[known])) ++known;
+    ExactPass pass, second, third;  // the one that is decided, and the two after it
+    int known = 0;                  // of these
+    if (walk.next(pass)) ++known;
+    if (known == 1 && walk.next(second)) ++known;
     read_slots(p_.bank.exact.k_codes, s_.keys);
     read_slots(p_.bank.exact.v_codes, s_.values);
     finish_writes();
     // A pass that waits is brought when it is its turn, any other one before.
     if (known > 0) {
-      if (pass[0].pins > 0) pin(pass[0]);
-      fetch(0, pass[0], nullptr);
+      if (pass.pins > 0) pin(pass);
+      fetch(0, pass, nullptr);
       prepare(0);
-      if (known > 1 && !pass[1].waits()) fetch(1, pass[1], nullptr);
+      if (known > 1 && !second.waits()) fetch(1, second, nullptr);
       multiply_and_send(0);
     }
     for (int i = 0; known > 0; ++i) {
       const bool more = known > 1;
-      const bool waits = more && pass[1].waits();
-      if (more && walk.next(pass[2])) ++known;
+      const bool waits = more && second.waits();
+      if (more && walk.next(third)) ++known;
       if (more && !waits) {
         prepare(i + 1);
-        if (known > 2 && !pass[2].waits()) fetch(i + 2, pass[2], nullptr);
+        if (known > 2 && !third.waits()) fetch(i + 2, third, nullptr);
         multiply_and_send(i + 1);
       }
       const int* words = s_.link.wait_decisions(i);
       write(s_.tokens[i % 3], words[lane_id()]);
-      if (threadIdx.x == 0 && pass[0].snapshot >= 0) {
+      if (threadIdx.x == 0 && pass.snapshot >= 0) {
         store_slots(s_.snapshot[i % 3][0], s_.snapshot[i % 3][1]);
       }
       if (waits) {
-        if (pass[1].pins > 0) pin(pass[1]);
-        fetch(i + 1, pass[1], words + kLiveTile);
+        if (second.pins > 0) pin(second);
+        fetch(i + 1, second, words + kLiveTile);
         prepare(i + 1);
-        if (known > 2 && !pass[2].waits()) fetch(i + 2, pass[2], nullptr);
+        if (known > 2 && !third.waits()) fetch(i + 2, third, nullptr);
         multiply_and_send(i + 1);
       }
-      pass[0] = pass[1];
-      pass[1] = pass[2];
+      pass = second;
+      second = third;
       --known;
     }
     finish_writes();

@@ -17,8 +17,8 @@
 namespace kvg::cuda {
 
 inline constexpr int kLiveWorkers = 8;    // warps of a CTA that work on its head
-inline constexpr int kLiveFollowers = 8;  // in the first CTA
-inline constexpr int kLiveThreads = 32 * (kLiveWorkers + kLiveFollowers + 2);
+inline constexpr int kLiveFollowers = 4;  // in the first CTA
+inline constexpr int kLiveThreads = 512;  // with 128 registers each
 
 using SummaryLink = LiveLink<SummaryPart::kFloats, SummaryPart::kStride, kLiveHeads, kLiveTile>;
 
@@ -92,8 +92,8 @@ class SummaryScan {
     const auto row = [](int token) { return token; };
     copy_rows<kDim>(static_cast<const __nv_bfloat16*>(p_.k) + at, stride, tile.count, row,
                     s_.fetched[index % 2], kDim);
-    copy_rows<kDim>(static_cast<const __nv_bfloat16*>(p_.v) + at, stride, tile.count, row,
-                    tokens.values, Tokens::kValueStride);
+    copy_rows<kDim>(static_cast<const __nv_bfloat16*>(p_.v) + at, stride, tile.count, row, tokens.values,
+                    Tokens::kValueStride);
     const auto thread = static_cast<int>(threadIdx.x);
     if (thread < tile.count) {
       cp_async_ca<4>(shared_address(&tokens.gate[thread]), p_.gate + tile.row + thread);
@@ -150,34 +150,34 @@ class SummaryScan {
     const Tokens& tokens = s_.tokens[index % 4];
     slot_products<kBand>(warp_, tokens.keys, tokens.inverse, s_.keys, slots_,
                          s_.link.mine[index % 3]);
-    fence_proxy_async();
-    sync_workers();
-    if (threadIdx.x == 0) s_.link.send(index, head_);
+    s_.link.send(index, head_, 32 * kLiveWorkers, kWorkBarrier);
   }
 
-  __device__ __noinline__ void work() {
+  __device__ void work() {
     const LaneBand<kDim> band(p_.slow_dims, kBand);
     const float eta = p_.eta[head_];
+    const bool gated = rules_.gated_rate;
     LiveTiles walk = tiles();
-    LiveTile tile[3];  // the one that is decided, and the two after it
-    int known = 0;     // of these
-    while (known < 2 && walk.next(tile[known])) fetch(known, tile[known]), ++known;
+    LiveTile tile, second, third;  // the one that is decided, and the two after it
+    int known = 0;                 // of these
+    if (walk.next(tile)) fetch(known++, tile);
+    if (known == 1 && walk.next(second)) fetch(known++, second);
     read_slots(p_.bank.summary.k_codes, s_.keys, kBand);
     read_slots(p_.bank.summary.v_codes, s_.values, kDim);
     for (int i = 0; i < known; ++i) {
       prepare(i, band);
       multiply_and_send(i);
     }
-    if (known == 2 && walk.next(tile[2])) fetch(known++, tile[2]);
+    if (known == 2 && walk.next(third)) fetch(known++, third);
     for (int i = 0; known > 0; ++i) {
       const bool ahead = known == 3;
       if (ahead) prepare(i + 2, band);
-      const LiveTile now = tile[0];
-      tile[0] = tile[1];
-      tile[1] = tile[2];
+      const int snapshot = tile.snapshot;
+      tile = second;
+      second = third;
       --known;
-      if (ahead && walk.next(tile[2])) {
-        fetch(i + 3, tile[2]);
+      if (ahead && walk.next(third)) {
+        fetch(i + 3, third);
         ++known;
       }
       const int* decisions = s_.link.wait_decisions(i);
@@ -185,10 +185,10 @@ class SummaryScan {
       sync_workers();
       const Tokens& tokens = s_.tokens[i % 4];
       move_averages<kDim>({tokens.keys, tokens.values, tokens.gate}, decisions, eta,
-                          rules_.gated_rate, s_.keys, s_.values, warp_, kLiveWorkers);
+                          gated, s_.keys, s_.values, warp_, kLiveWorkers);
       fence_proxy_async();
       sync_workers();
-      if (threadIdx.x == 0 && now.snapshot >= 0) {
+      if (threadIdx.x == 0 && snapshot >= 0) {
         store_slots(s_.snapshot[i % 4][0], s_.snapshot[i % 4][1]);
       }
       if (ahead) multiply_and_send(i + 2);
@@ -228,6 +228,7 @@ class SummaryScan {
   __device__ void follow() {
     static_assert(kArrangers == 32 * kLiveFollowers);
     const int warp = warp_ - kLiveWorkers - 2;
+    if (warp >= kLiveFollowers) return;
     const int thread = static_cast<int>(threadIdx.x) - 32 * (kLiveWorkers + 2);
     uint64_t used = valid();
     LiveTiles walk = tiles();

@@ -57,8 +57,10 @@ class SummaryStep {
         multiply(task / (kSlotTasks + kTokenTasks), task % (kSlotTasks + kTokenTasks));
       }
       __syncthreads();
-      arrange_tile(s_.parts, s_.valid, heads_, s_.scores, static_cast<int>(threadIdx.x),
-                   kArrangeBarrier);
+      if (threadIdx.x < kArrangers) {
+        arrange_tile(s_.parts, s_.valid, heads_, s_.scores, static_cast<int>(threadIdx.x),
+                     kArrangeBarrier);
+      }
       __syncthreads();
       if (warp_ == 0) {
         const float gate = lane_id() < kLiveTile ? s_.gate[lane_id()] : -INFINITY;
@@ -81,7 +83,7 @@ class SummaryStep {
   }
 
  private:
-  static_assert(kArrangers == kStepThreads);
+  static_assert(kArrangers <= kStepThreads);
   static constexpr int kArrangeBarrier = 1;
 
   __device__ float* keys(int head) const {

@@ -38,7 +38,7 @@ __device__ inline LaneBits<kDim> token_bits(const RecentTokens& source, int row,
 template <int kDim, bool kPlain, typename Row, typename Use>
 __device__ inline void for_each_vector(const RecentTokens& source, bool value, int heads, int count,
                                        Row row, Use use) {
-  constexpr int kTogether = kPlain ? 4 : 1;
+  constexpr int kTogether = kPlain ? 2 : 1;
   const int warp = static_cast<int>(threadIdx.x) / 32;
 #pragma unroll 1
   for (int first = warp; first < heads * kLiveTile; first += kTogether * kStepWarps) {
