@@ -189,6 +189,9 @@ struct AttentionParams {
   double head_norm_eps = 1e-6;
   std::span<const AttentionBlock> blocks;
   Tensor out;  // [rows, H, head_dim]
+  // [rows, streams, H] wide or empty: log of the sum of exponentials of a softmax, -infinity where
+  // a row reads nothing. For merging with attention elsewhere; not every set has it (KVG_CHECK).
+  Tensor log_sum;
 };
 
 // For each row: nll = logsumexp(logits) - logits[target], in nats (double on every set).
@@ -234,6 +237,8 @@ class Ops {
 
   // Zero-filled, 64-byte aligned. Throws Error (with the size) when there is not enough memory.
   virtual std::unique_ptr<Buffer> allocate(size_t bytes) = 0;
+  // The same for what is written before it is read: possibly not zero-filled.
+  virtual std::unique_ptr<Buffer> allocate_scratch(size_t bytes) { return allocate(bytes); }
   // Copies elements and converts their type where needed (f64, f32, f16, bf16), from host memory or
   // from this set's.
   virtual void upload(const Tensor& from, const Tensor& out) = 0;

@@ -150,6 +150,8 @@ void check(const AttentionParams& p, DType scalar) {
   KVG_CHECK((p.streams == 2) == static_cast<bool>(p.lambda) || rows == 0,
             "lambda belongs to two streams");
   KVG_CHECK(is_absent_or(p.head_norm, scalar, {p.head_dim}), "attention: head_norm");
+  KVG_CHECK(is_absent_or(p.log_sum, wide(scalar), {rows, p.streams, p.heads}),
+            "attention: log_sum");
   for (const AttentionBlock& block : p.blocks) {
     KVG_CHECK(block.row_begin >= 0 && block.rows >= 0 && block.row_begin + block.rows <= rows,
               "attention: rows of a block");

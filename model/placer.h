@@ -8,7 +8,8 @@
 
 namespace kvg {
 
-// Hands out 64-byte aligned parts of one allocation. With a null base it only measures: what is
+// Hands out 256-byte aligned parts of one allocation (so that slots of bf16 vectors are rows of one
+// matrix, whatever lies between them). With a null base it only measures: what is
 // placed twice, first on nothing and then on used() bytes, needs no list of offsets.
 class Placer {
  public:
@@ -29,7 +30,7 @@ class Placer {
   void* take_bytes(size_t bytes) {
     if (bytes == 0) return nullptr;
     uint8_t* at = base_ == nullptr ? nullptr : base_ + used_;
-    used_ += (bytes + 63) / 64 * 64;
+    used_ += (bytes + 255) / 256 * 256;
     return at;
   }
 

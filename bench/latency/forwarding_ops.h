@@ -18,6 +18,9 @@ class ForwardingOps : public Ops {
   DType activation() const override { return inner_.activation(); }
   DType weight() const override { return inner_.weight(); }
   std::unique_ptr<Buffer> allocate(size_t bytes) override { return inner_.allocate(bytes); }
+  std::unique_ptr<Buffer> allocate_scratch(size_t bytes) override {
+    return inner_.allocate_scratch(bytes);
+  }
   void upload(const Tensor& from, const Tensor& out) override { inner_.upload(from, out); }
   void copy(void* to, const void* from, size_t bytes) override { inner_.copy(to, from, bytes); }
   void embed(const EmbedParams& params) override { inner_.embed(params); }
@@ -30,6 +33,7 @@ class ForwardingOps : public Ops {
   void copy_slots(const CopySlotsParams& params) override { inner_.copy_slots(params); }
   void attention(const AttentionParams& params) override { inner_.attention(params); }
   void landmark(const LandmarkParams& params) override { inner_.landmark(params); }
+  bool runs_beside() const override { return inner_.runs_beside(); }
   void nll(const NllParams& params) override { inner_.nll(params); }
   std::unique_ptr<DecodeState> prepare_decode(DecodePlan plan,
                                               std::vector<DecodeCache> caches) override {

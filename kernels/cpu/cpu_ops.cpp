@@ -68,6 +68,7 @@ class CpuOps : public Ops {
     reference::copy_slots(p);
   }
   void attention(const AttentionParams& p) override {
+    KVG_CHECK(!p.log_sum, "attention: the host set gives no log_sum");
     profile_.attention += run(p, [&] { attention_.run(p, team_); });
   }
   void nll(const NllParams& p) override {

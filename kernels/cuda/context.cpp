@@ -160,6 +160,11 @@ std::unique_ptr<Buffer> CudaContext::allocate(size_t bytes) {
   return allocate_buffer(bytes, impl_->stream);
 }
 
+std::unique_ptr<Buffer> CudaContext::allocate_scratch(size_t bytes) {
+  KVG_CHECK(!recording(), "no allocation while a step is being recorded");
+  return allocate_scratch_buffer(bytes, impl_->stream);
+}
+
 uint64_t CudaContext::available_memory() const { return cuda::available_memory(impl_->info.index); }
 
 void CudaContext::synchronize() { KVG_CHECK_CUDA(cudaStreamSynchronize(stream())); }

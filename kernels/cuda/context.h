@@ -52,7 +52,8 @@ class CudaContext {
 
   // Zero-filled; may outlive the context. Throws Error (with the size) when there is not enough.
   std::unique_ptr<Buffer> allocate(size_t bytes);
-  uint64_t available_memory() const;  // that allocate() can still give
+  std::unique_ptr<Buffer> allocate_scratch(size_t bytes);  // not initialised
+  uint64_t available_memory() const;                       // that allocate() can still give
   // Waits until everything issued is done.
   void synchronize();
 

@@ -38,6 +38,9 @@ class CudaOps : public Ops {
   DType weight() const override { return DType::bf16; }
 
   std::unique_ptr<Buffer> allocate(size_t bytes) override { return context_.allocate(bytes); }
+  std::unique_ptr<Buffer> allocate_scratch(size_t bytes) override {
+    return context_.allocate_scratch(bytes);
+  }
   void upload(const Tensor& from, const Tensor& out) override { cuda::upload(context_, from, out); }
   void copy(void* to, const void* from, size_t bytes) override {
     cuda::copy(context_, to, from, bytes);

@@ -83,6 +83,10 @@ void* allocate_async(size_t bytes, cudaStream_t stream) {
   return data;
 }
 
+std::unique_ptr<Buffer> allocate_scratch_buffer(size_t bytes, std::shared_ptr<Stream> stream) {
+  return std::make_unique<AsyncBuffer>(bytes, std::move(stream));
+}
+
 std::unique_ptr<Buffer> allocate_buffer(size_t bytes, std::shared_ptr<Stream> stream) {
   auto buffer = std::make_unique<AsyncBuffer>(bytes, stream);
   KVG_CHECK_CUDA(cudaMemsetAsync(buffer->data(), 0, bytes, stream->get()));

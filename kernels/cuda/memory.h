@@ -34,6 +34,8 @@ void* allocate_async(size_t bytes, cudaStream_t stream);
 
 // The same, zero-filled, freed in stream order with the buffer, which keeps the stream.
 std::unique_ptr<Buffer> allocate_buffer(size_t bytes, std::shared_ptr<Stream> stream);
+std::unique_ptr<Buffer> allocate_scratch_buffer(size_t bytes,
+                                                std::shared_ptr<Stream> stream);  // not initialised
 
 // What allocate_async() can still give: what is free, but for a reserve that the driver, the
 // libraries and fragmentation take, and what the pool holds unused.

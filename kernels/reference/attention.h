@@ -101,6 +101,9 @@ std::vector<T> attend(const AttentionParams& p, const AttentionBlock& block,
     block.groups[g].store.v_codec->from_frame({p.layer, kv_head, true}, sum.data(), 1);
     for (size_t d = 0; d < sum.size(); ++d) out[d] += sum[d];
   }
+  if (p.log_sum) {
+    p.log_sum.row<T>(row)[int64_t{stream} * p.heads + head] = largest + std::log(denominator);
+  }
   if (denominator > 0) {
     for (T& x : out) x /= denominator;
   }

@@ -118,7 +118,7 @@ LandmarkSnapshots::LandmarkSnapshots(Ops& ops, const LandmarkShape& shape, int64
   if (count == 0) return;
   Placer measure(nullptr);
   (void)place_readable(measure, shape);
-  memory_ = ops.allocate(measure.used() * static_cast<size_t>(count));
+  memory_ = ops.allocate_scratch(measure.used() * static_cast<size_t>(count));
   Placer placer(memory_->data());
   for (int64_t i = 0; i < count; ++i) {
     banks_.push_back(place_readable(placer, shape));

@@ -108,7 +108,7 @@ void LandmarkLayer::evict(Ops& ops, std::span<const LandmarkStep> steps, bool be
   const int64_t tokens = steps.back().end;
   const DType type = ops.activation();
   Tensor k(nullptr, type, ops.device(), {tokens, shape_->kv_heads, shape_->head_dim});
-  leaving_ = ops.allocate(2 * k.bytes());
+  leaving_ = ops.allocate_scratch(2 * k.bytes());
   k.data = leaving_->data();
   Tensor v = k;
   v.data = static_cast<uint8_t*>(k.data) + k.bytes();
@@ -138,7 +138,7 @@ void LandmarkLayer::evict(Ops& ops, std::span<const LandmarkStep> steps, bool be
 // Gates of positions [evicted_, end): from the ring, or among the new ones.
 void LandmarkLayer::gather_gates(Ops& ops, const Tensor& gate, int64_t first, int64_t end) {
   if (end <= evicted_) return;
-  call_gates_ = ops.allocate(static_cast<size_t>(end - evicted_) * sizeof(float));
+  call_gates_ = ops.allocate_scratch(static_cast<size_t>(end - evicted_) * sizeof(float));
   call_gates_first_ = evicted_;
   auto* out = static_cast<float*>(call_gates_->data());
   const auto* ring = static_cast<const float*>(gates_->data());

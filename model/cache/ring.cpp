@@ -32,7 +32,7 @@ AttentionGroup Ring::append(Ops& ops, int layer, const Tensor& k, const Tensor& 
     return group;
   }
   const int64_t old = std::min(capacity - (whole ? 0 : 1), end_ - origin_);
-  scratch_ = SlotBuffer(ops, ring_.codec(), kv_heads_, old + n);
+  scratch_ = SlotBuffer(ops, ring_.codec(), kv_heads_, old + n, /*scratch=*/true);
   scratch_in_use_ = true;
   scratch_first_ = end_ - old;
   if (old > 0) scratch_.copy_slots(ops, ring_, ring_slot(scratch_first_), 0, old);

@@ -22,10 +22,11 @@ Layout layout_of(const Codec& codec, int kv_heads, int64_t capacity) {
 
 }  // namespace
 
-SlotBuffer::SlotBuffer(Ops& ops, SharedCodec codec, int kv_heads, int64_t capacity)
+SlotBuffer::SlotBuffer(Ops& ops, SharedCodec codec, int kv_heads, int64_t capacity, bool scratch)
     : codec_(std::move(codec)), kv_heads_(kv_heads), capacity_(capacity) {
   KVG_CHECK(kv_heads > 0 && capacity >= 0, "slot buffer shape");
-  memory_ = ops.allocate(layout_of(*codec_, kv_heads, capacity).total);
+  const size_t bytes = layout_of(*codec_, kv_heads, capacity).total;
+  memory_ = scratch ? ops.allocate_scratch(bytes) : ops.allocate(bytes);
 }
 
 size_t SlotBuffer::allocated() const { return layout_of(*codec_, kv_heads_, capacity_).total; }

@@ -16,7 +16,8 @@ using SharedCodec = std::shared_ptr<const Codec>;
 class SlotBuffer {
  public:
   SlotBuffer() = default;
-  SlotBuffer(Ops& ops, SharedCodec codec, int kv_heads, int64_t capacity);
+  // `scratch`: every slot is written before it is read (Ops::allocate_scratch).
+  SlotBuffer(Ops& ops, SharedCodec codec, int kv_heads, int64_t capacity, bool scratch = false);
 
   SlotStore store() const;
   int64_t capacity() const { return capacity_; }

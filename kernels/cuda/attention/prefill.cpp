@@ -2,6 +2,7 @@
 
 #include "kernels/cuda/attention/prefill_launch.h"
 #include "kernels/cuda/attention/prefill_plan.h"
+#include "kernels/cuda/attention/prefill_stage.h"
 #include "kernels/cuda/attention/table.h"
 #include "kernels/cuda/error.h"
 #include "kernels/ops_check.h"
@@ -11,6 +12,7 @@
 #include <cstring>
 #include <numbers>
 #include <span>
+#include <utility>
 #include <vector>
 
 namespace kvg::cuda {
@@ -42,6 +44,7 @@ PrefillCase describe(const CudaContext& context, const AttentionParams& p) {
   wanted.compute_capability = context.compute_capability();
   wanted.head_dim = p.head_dim;
   wanted.unrotated = one_frame(p) >= 0;
+  wanted.log_sum = static_cast<bool>(p.log_sum);
   for (const AttentionBlock& block : p.blocks) {
     const int64_t rows = block.rows * (p.heads / p.kv_heads) * p.streams;
     wanted.block_rows = std::max(wanted.block_rows, rows);
@@ -76,6 +79,7 @@ PrefillLaunch describe_launch(const AttentionParams& p) {
   launch.lambda = static_cast<const float*>(p.lambda.data);
   launch.head_norm = p.head_norm.data;
   launch.out = p.out.data;
+  launch.log_sum = static_cast<float*>(p.log_sum.data);
   launch.rows = p.out.size(0);
   launch.streams = p.streams;
   launch.heads = p.heads;
@@ -94,11 +98,26 @@ void prefill_attention(CudaContext& context, const AttentionParams& p) {
   KVG_CHECK(p.scale > 0, "attention: scale");
   KVG_CHECK(p.out.size(0) * p.streams * p.heads < int64_t{1} << 31, "attention: rows");
   const PrefillKernel& kernel = choose_prefill_kernel(describe(context, p));
-  const PrefillPlan plan = plan_prefill(
+  PrefillPlan plan = plan_prefill(
       p, [&](const Codec& codec) { return context.codec(codec, p.layer, p.kv_heads); },
       kernel.tile_rows);
   if (plan.items.empty()) return;
+  std::vector<PrefillStage> stages;
+  Scratch staged;
+  for (const bool all : {false, true}) {
+    if (!kernel.copies) break;
+    PrefillPlan changed = plan;
+    stages = plan_stages(changed, p.kv_heads, p.head_dim, all);
+    if (stages.empty()) break;
+    staged = context.scratch(static_cast<size_t>(staged_bytes(stages, p.kv_heads, p.head_dim)));
+    const bool found = use_stages(&stages, staged.as<uint8_t>(), p.kv_heads, p.head_dim, &changed);
+    KVG_CHECK(found || !all, "attention: slots of one range");
+    if (!found) continue;
+    plan = std::move(changed);
+    break;
+  }
   TableBuffer tables;
+  const size_t stage_table = tables.add(stages);
   const size_t codecs = tables.add(plan.codecs);
   const size_t groups = tables.add(plan.groups);
   const size_t blocks = tables.add(plan.blocks);
@@ -118,6 +137,15 @@ void prefill_attention(CudaContext& context, const AttentionParams& p) {
   launch.items = reinterpret_cast<const PrefillItem*>(base + items);
   launch.item_count = static_cast<int32_t>(plan.items.size());
   context.declare(prefill_bytes(p), prefill_flops(p));
+  if (!stages.empty()) {
+    PrefillStageLaunch stage;
+    stage.stages = reinterpret_cast<const PrefillStage*>(base + stage_table);
+    stage.codecs = launch.codecs;
+    stage.count = static_cast<int32_t>(stages.size());
+    stage.kv_heads = p.kv_heads;
+    stage.head_dim = p.head_dim;
+    KVG_CHECK_CUDA(cuda::launch(stage, context.stream()));
+  }
   KVG_CHECK_CUDA(kernel.launch(launch, context.stream()));
 }
 

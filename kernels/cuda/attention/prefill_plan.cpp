@@ -26,7 +26,7 @@ class Planner {
       if (block.rows > 0) add(block);
     }
     sort_items();
-    find_slot_rows();
+    find_slot_rows(p_.kv_heads, p_.head_dim, &plan_);
     return std::move(plan_);
   }
 
@@ -93,32 +93,6 @@ class Planner {
     out.plain_v = is_plain(v);
     out.weighed = group.valid != nullptr || group.log_weight != nullptr || k.scaled || v.scaled;
     return out;
-  }
-
-  // One range of memory with the plain slots of all groups, and which of them are rows of it.
-  void find_slot_rows() {
-    const int64_t row_bytes = int64_t{2} * p_.head_dim;
-    uintptr_t begin = UINTPTR_MAX, end = 0;
-    const auto each_store = [&](const auto& visit) {
-      for (PrefillGroup& group : plan_.groups) {
-        if (group.plain_k) visit(group, reinterpret_cast<uintptr_t>(group.k_codes), group.copied_k);
-        if (group.plain_v) visit(group, reinterpret_cast<uintptr_t>(group.v_codes), group.copied_v);
-      }
-    };
-    each_store([&](const PrefillGroup& group, uintptr_t codes, bool&) {
-      begin = std::min(begin, codes);
-      end = std::max(end, codes + static_cast<uintptr_t>(p_.kv_heads * group.capacity * row_bytes));
-    });
-    if (end == 0) return;
-    constexpr int64_t kMostRows = (int64_t{1} << 31) - 1;
-    const auto rows = static_cast<int64_t>((end - begin) / static_cast<uintptr_t>(row_bytes));
-    plan_.slot_base = reinterpret_cast<const uint8_t*>(begin);
-    plan_.slot_rows = std::min(rows, kMostRows);
-    each_store([&](const PrefillGroup& group, uintptr_t codes, bool& copied) {
-      const auto offset = static_cast<int64_t>(codes - begin);
-      const int64_t last = offset / row_bytes + p_.kv_heads * group.capacity;
-      copied = offset % row_bytes == 0 && begin % 16 == 0 && last <= plan_.slot_rows;
-    });
   }
 
   static bool is_plain(const DeviceCodec& codec) {
@@ -216,6 +190,31 @@ int64_t read_slots(const AttentionBlock& block, const AttentionGroup& group) {
 
 PrefillPlan plan_prefill(const AttentionParams& p, const CodecLookup& lookup, int tile_rows) {
   return Planner(p, lookup, tile_rows).plan();
+}
+
+void find_slot_rows(int kv_heads, int head_dim, PrefillPlan* plan) {
+  const int64_t row_bytes = int64_t{2} * head_dim;
+  uintptr_t begin = UINTPTR_MAX, end = 0;
+  const auto each_store = [&](const auto& visit) {
+    for (PrefillGroup& group : plan->groups) {
+      if (group.plain_k) visit(group, reinterpret_cast<uintptr_t>(group.k_codes), group.copied_k);
+      if (group.plain_v) visit(group, reinterpret_cast<uintptr_t>(group.v_codes), group.copied_v);
+    }
+  };
+  each_store([&](const PrefillGroup& group, uintptr_t codes, bool&) {
+    begin = std::min(begin, codes);
+    end = std::max(end, codes + static_cast<uintptr_t>(kv_heads * group.capacity * row_bytes));
+  });
+  if (end == 0) return;
+  constexpr int64_t kMostRows = (int64_t{1} << 31) - 1;
+  const auto rows = static_cast<int64_t>((end - begin) / static_cast<uintptr_t>(row_bytes));
+  plan->slot_base = reinterpret_cast<const uint8_t*>(begin);
+  plan->slot_rows = std::min(rows, kMostRows);
+  each_store([&](const PrefillGroup& group, uintptr_t codes, bool& copied) {
+    const auto offset = static_cast<int64_t>(codes - begin);
+    const int64_t last = offset / row_bytes + kv_heads * group.capacity;
+    copied = offset % row_bytes == 0 && begin % 16 == 0 && last <= plan->slot_rows;
+  });
 }
 
 int64_t prefill_flops(const AttentionParams& p) {

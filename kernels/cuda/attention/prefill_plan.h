@@ -27,6 +27,10 @@ using CodecLookup = std::function<DeviceCodec(const Codec&)>;
 // `tile_rows`: packed query rows (row, head of a KV head, stream) of an item.
 PrefillPlan plan_prefill(const AttentionParams& p, const CodecLookup& lookup, int tile_rows);
 
+// Finds one range of memory with the plain slots of all groups, and which of them are rows of it
+// (slot_base, slot_rows, PrefillGroup::copied_k and copied_v). plan_prefill() has done it.
+void find_slot_rows(int kv_heads, int head_dim, PrefillPlan* plan);
+
 // 4 * streams * heads * head_dim for every slot that a row may read; masks are not looked at.
 int64_t prefill_flops(const AttentionParams& p);
 // Queries and outputs once, and for each block the slots that its rows may read once.

@@ -1,6 +1,7 @@
 #include "kernels/cuda/attention/prefill_plan.h"
 
 #include "base/random.h"
+#include "kernels/cuda/attention/prefill_stage.h"
 #include "kernels/cuda/attention/table.h"
 #include "kernels/reference/attention.h"
 
@@ -129,6 +130,42 @@ TEST_F(PrefillPlanTest, OrdersGroupsByFrame) {
   EXPECT_TRUE(plan.groups[0].weighed);
   EXPECT_FALSE(plan.groups[3].weighed);
   EXPECT_TRUE(plan.groups[3].plain_k);
+}
+
+// f32 slots are decoded once for all blocks that read them, and everything is then rows of one
+// range.
+TEST_F(PrefillPlanTest, StagesWhatCannotBeCopied) {
+  const auto wide = Codec::make({CodecKind::f32}, 64);
+  alignas(256) static uint8_t memory[1 << 16];
+  auto placed = [&](const Codec& codec, int64_t offset) {
+    AttentionGroup g = group(codec, 16, -1, 0);
+    g.store.k_codes = memory + offset;
+    g.store.v_codes = memory + offset + (1 << 13);
+    return g;
+  };
+  const std::vector<AttentionBlock> blocks = {
+      {0, 4, 0, {placed(*wide, 0), placed(*plain_, 1 << 14)}},
+      {4, 4, 4, {placed(*wide, 0), placed(*plain_, (1 << 14) + 64)}},  // not a multiple of a row
+  };
+  AttentionParams p = params(1, 4, 2);
+  p.blocks = blocks;
+  PrefillPlan plan = plan_prefill(p, describe, 128);
+  EXPECT_TRUE(plan.groups[1].copied_k);
+  EXPECT_FALSE(plan.groups[0].copied_k || plan.groups[3].copied_v);
+  std::vector<PrefillStage> stages = plan_stages(plan, 2, 64, false);
+  ASSERT_EQ(stages.size(), 4u);
+  constexpr int64_t kBytes = 2 * 16 * 64 * 2;  // heads, slots, columns, bf16
+  EXPECT_EQ(staged_bytes(stages, 2, 64), 4 * kBytes);
+  PrefillPlan all = plan;
+  EXPECT_EQ(plan_stages(all, 2, 64, true).size(), 6u);
+  uint8_t* to = memory + (1 << 15);
+  ASSERT_TRUE(use_stages(&stages, to, 2, 64, &plan));
+  EXPECT_EQ(plan.groups[0].k_codes, to);
+  EXPECT_EQ(plan.groups[2].k_codes, to);
+  EXPECT_EQ(plan.groups[0].v_codes, to + kBytes);
+  EXPECT_EQ(plan.groups[1].k_codes, memory + (1 << 14));
+  EXPECT_EQ(plan.groups[3].v_codes, to + 3 * kBytes);
+  EXPECT_EQ(stages[1].to, to + kBytes);
 }
 
 TEST_F(PrefillPlanTest, TableChoosesByShapeAndCapability) {

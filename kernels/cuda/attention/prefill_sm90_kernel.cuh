@@ -35,7 +35,7 @@ __global__ void __launch_bounds__(Tile::kThreads, 1)
     } else if (warp == 2) {
       if (threadIdx.x == 64) HopperPlanner<Tile>(p, shared).run();
     } else {
-      HopperGather<Tile>(p, shared).run();
+      HopperFiller<Tile>(p, shared).run();
     }
   } else {
     hopper::take_registers<Tile::kConsumerRegisters>();

@@ -4,15 +4,13 @@
 #include "kernels/cuda/attention/prefill_sm90_launch.h"
 #include "kernels/cuda/attention/prefill_sm90_tile.cuh"
 #include "kernels/cuda/attention/prefill_sm90_walk.cuh"
-#include "kernels/cuda/codec/tile.cuh"
 #include "kernels/cuda/hopper/tma.cuh"
 
 #include <cmath>
 #include <cstdint>
 
 // The loading warpgroup: a thread works out what comes next, several tiles ahead; another drives
-// the copy engine; one warp brings queries, and one what the copy engine cannot: slots in f32 or of
-// a band, weights and masks.
+// the copy engine; one warp brings queries, and one the weights and masks of slots.
 namespace kvg::cuda {
 
 // Draws items and lays out their tiles. One thread.
@@ -90,8 +88,7 @@ class HopperPlanner {
     if (!*more) flags |= kTileLast;
     const HopperHalf &older = info.halves[0], &newer = info.halves[1];
     const bool whole = older.count == 64 && newer.count == 64 && older.k_row + 64 == newer.k_row &&
-                       older.v_row + 64 == newer.v_row &&
-                       (flags & (kTileGatherK * 3 | kTileGatherV * 3)) == 0;
+                       older.v_row + 64 == newer.v_row;
     return whole ? flags | kTileWhole : flags;
   }
 
@@ -126,7 +123,7 @@ class HopperCopier {
       const uint32_t flags = info.flags;
       if ((flags & kTileStop) != 0) return;
       hopper::wait(&shared_.k_empty[ring.stage], ring.parity ^ 1);
-      // Keys of the tile kStages ago have been read, so the values before it have been gathered:
+      // Keys of the tile kStages ago have been read, so the values before it are complete:
       // nobody looks at that info any more.
       if (tile > Tile::kStages) {
         hopper::arrive(&shared_.info_empty[(tile - Tile::kStages - 1) % Tile::kInfos]);
@@ -152,18 +149,12 @@ class HopperCopier {
       copy_box<0>(at, barrier, row);
       return;
     }
-    const uint32_t gathered = flags / (value ? kTileGatherV : kTileGatherK);
-    int counts[2];
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      counts[half] = (gathered >> half & 1) != 0 ? 0 : info.halves[half].count;
-    }
-    hopper::arrive_and_expect(barrier,
-                              static_cast<uint32_t>((counts[0] + counts[1]) * 128 * Tile::kPanels));
+    const int rows = info.halves[0].count + info.halves[1].count;
+    hopper::arrive_and_expect(barrier, static_cast<uint32_t>(rows * 128 * Tile::kPanels));
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       copy_rows(at + half * Tile::kHalfSlots * 128, barrier,
-                value ? info.halves[half].v_row : info.halves[half].k_row, counts[half]);
+                value ? info.halves[half].v_row : info.halves[half].k_row, info.halves[half].count);
     }
   }
 
@@ -238,13 +229,14 @@ __device__ void load_queries(const HopperPrefillLaunch& launch, HopperShared<Til
   }
 }
 
-// One warp: what the copy engine leaves.
+// One warp: what the copy engine leaves, weights and masks of slots, and values where there are
+// none.
 template <typename Tile>
-class HopperGather {
+class HopperFiller {
  public:
   using Shared = HopperShared<Tile>;
 
-  __device__ HopperGather(const HopperPrefillLaunch& p, Shared& shared)
+  __device__ HopperFiller(const HopperPrefillLaunch& p, Shared& shared)
       : p_(p.attention), shared_(shared), lane_(static_cast<int>(threadIdx.x) % 32) {}
 
   __device__ void run() {
@@ -257,36 +249,19 @@ class HopperGather {
       if ((flags & kTileStop) != 0) return;
       hopper::wait(&shared_.k_empty[stage], ring.parity ^ 1);
       if ((flags & (3 * kTileBiased)) != 0) load_bias(info, flags, stage);
-      const bool keys = (flags & (3 * kTileGatherK)) != 0;
-      if (keys) {
-        for (int half = 0; half < 2; ++half) {
-          if ((flags & kTileGatherK << half) != 0) gather(info, half, false, stage);
-        }
-      }
-      tell(&shared_.k_full[stage], keys);
+      hopper::arrive(&shared_.k_full[stage]);
       hopper::wait(&shared_.v_empty[stage], ring.parity ^ 1);
-      const bool values = (flags & (3 * kTileGatherV | 3 * kTileMasked)) != 0;
-      if (values) {
+      if ((flags & (3 * kTileMasked)) != 0) {
         for (int half = 0; half < 2; ++half) {
-          if ((flags & kTileGatherV << half) != 0) {
-            gather(info, half, true, stage);
-          } else if ((flags & kTileMasked << half) != 0) {
-            clear_values(info.halves[half].count, half, stage);
-          }
+          if ((flags & kTileMasked << half) != 0) clear(info.halves[half].count, half, stage);
         }
+        hopper::fence_for_async_proxy();
       }
-      tell(&shared_.v_full[stage], values);
+      hopper::arrive(&shared_.v_full[stage]);
     }
   }
 
  private:
-  static constexpr int kChunks = Tile::kHeadDim / 8;
-
-  __device__ static void tell(uint64_t* barrier, bool stored) {
-    if (stored) hopper::fence_for_async_proxy();
-    hopper::arrive(barrier);
-  }
-
   // What is added to the scores of slots before they are scaled.
   __device__ void load_bias(const HopperTileInfo& info, uint32_t flags, int stage) {
     for (int half = 0; half < 2; ++half) {
@@ -303,36 +278,14 @@ class HopperGather {
     }
   }
 
-  __device__ void store(int stage, bool value, int row, int chunk, uint4 x) {
-    auto& tile = value ? shared_.v[stage] : shared_.k[stage];
-    auto* panel = reinterpret_cast<uint8_t*>(tile[chunk / 8]);
-    *reinterpret_cast<uint4*>(panel + panel_chunk(row, chunk % 8)) = x;
-  }
-
-  __device__ void gather(const HopperTileInfo& info, int half, bool value, int stage) {
-    const HopperHalf& part = info.halves[half];
-    const PrefillGroup& group = p_.groups[part.group];
-    const DeviceCodec& codec = p_.codecs[value ? group.v_codec : group.k_codec];
-    const uint8_t* codes = (value ? group.v_codes : group.k_codes) +
-                           int64_t{info.kv_head} * group.capacity * codec.code_bytes;
-    // Eight neighbouring lanes have eight rows: their stores meet no bank twice.
-    for (int i = lane_; i < Tile::kHalfSlots * kChunks; i += 32) {
-      const int row = i / (8 * kChunks) * 8 + i % 8;
-      const int chunk = i / 8 % kChunks;
-      uint4 x{};
-      if (row < part.count) {
-        int slot = group.first_slot + part.first + row;
-        if (slot >= group.capacity) slot -= group.capacity;
-        x = unrotated_chunk(codec, codes + int64_t{slot} * codec.code_bytes, chunk);
-      }
-      store(stage, value, Tile::kHalfSlots * half + row, chunk, x);
-    }
-  }
-
   // Values of slots that are not there have weight 0, but must be numbers.
-  __device__ void clear_values(int count, int half, int stage) {
+  __device__ void clear(int count, int half, int stage) {
+    constexpr int kChunks = Tile::kHeadDim / 8;
     for (int i = count * kChunks + lane_; i < Tile::kHalfSlots * kChunks; i += 32) {
-      store(stage, true, Tile::kHalfSlots * half + i / kChunks, i % kChunks, uint4{});
+      const int chunk = i % kChunks;
+      auto* panel = reinterpret_cast<uint8_t*>(shared_.v[stage][chunk / 8]);
+      const int row = Tile::kHalfSlots * half + i / kChunks;
+      *reinterpret_cast<uint4*>(panel + panel_chunk(row, chunk % 8)) = uint4{};
     }
   }
 

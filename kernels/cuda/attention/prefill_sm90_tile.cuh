@@ -46,13 +46,11 @@ struct HopperHalf {
 };
 
 enum HopperTileFlags : uint32_t {
-  kTileLast = 1,      // of its item
-  kTileStop = 2,      // no tile: there are no more
-  kTileMasked = 4,    // a row does not read all 64 slots of half 0; << 1: of half 1
-  kTileBiased = 16,   // slots of half 0 have a weight or a mask; << 1: half 1
-  kTileGatherK = 64,  // half 0 is not what the copy engine can read; << 1: half 1
-  kTileGatherV = 256,
-  kTileWhole = 1024,  // 128 rows of memory in a row, to be copied
+  kTileLast = 1,     // of its item
+  kTileStop = 2,     // no tile: there are no more
+  kTileMasked = 4,   // a row does not read all 64 slots of half 0; << 1: of half 1
+  kTileBiased = 16,  // slots of half 0 have a weight or a mask; << 1: half 1
+  kTileWhole = 64,   // 128 rows of memory in a row, to be copied
   kTileAdjusted = kTileMasked * 3 | kTileBiased * 3,
 };
 
@@ -109,7 +107,7 @@ struct alignas(1024) HopperShared {
       hopper::init_barrier(&q_empty[i], kConsumerWarps);
     }
     for (int i = 0; i < Tile::kStages; ++i) {
-      hopper::init_barrier(&k_full[i], 1 + 32);  // copied, and gathered by each lane of a warp
+      hopper::init_barrier(&k_full[i], 1 + 32);  // copied, and filled by each lane of a warp
       hopper::init_barrier(&k_empty[i], kConsumerWarps);
       hopper::init_barrier(&v_full[i], 1 + 32);
       hopper::init_barrier(&v_empty[i], kConsumerWarps);

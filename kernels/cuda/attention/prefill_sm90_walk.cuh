@@ -74,8 +74,7 @@ class HopperWalk {
     if (begin_ < wrap && wrap < end_) begin_ = wrap;
     at_.k_row = row_of(group.k_codes) + kv_head_ * capacity + group.first_slot;
     at_.v_row = row_of(group.v_codes) + kv_head_ * capacity + group.first_slot;
-    at_.flags = (group.weighed ? kTileBiased : 0) | (group.copied_k ? 0 : kTileGatherK) |
-                (group.copied_v ? 0 : kTileGatherV);
+    at_.flags = group.weighed ? kTileBiased : 0;
   }
   __device__ int row_of(const uint8_t* codes) const {
     return static_cast<int>(static_cast<uint64_t>(codes - p_.slot_base) / (2 * kHeadDim));

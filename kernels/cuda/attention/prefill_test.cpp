@@ -115,6 +115,40 @@ TEST_F(PrefillTest, RaggedBatchesAndRings) {
   }
 }
 
+// Half-split RoPE keeps the slower half of the pairs, which is two runs of coordinates.
+std::vector<int32_t> slow_half(int head_dim) {
+  std::vector<int32_t> dims;
+  for (int32_t i = 0; i < head_dim; ++i) {
+    if (i / (head_dim / 4) % 2 == 1) dims.push_back(i);
+  }
+  return dims;
+}
+
+// Blocks of several tiles, banks and recent tokens in one tile, snapshots that blocks share, and
+// slots that lie askew.
+TEST_F(PrefillTest, LargeLandmarkBlocks) {
+  for (const int head_dim : {64, 128}) {
+    const auto codec = Codec::make({CodecKind::bf16}, head_dim);
+    const auto wide = Codec::make({CodecKind::f32}, head_dim);
+    const auto band = make_band_codec(CodecKind::f32, head_dim, slow_half(head_dim));
+    for (const int streams : {1, 2}) {
+      const int64_t rows = 400;
+      PrefillTestCase c({rows, 8, 2, head_dim, streams, 1, true}, random_);
+      const PrefillStore exact(*codec, *codec, 2, 64, c.kLayer, random_);
+      const PrefillStore summary(*band, *wide, 2, 64, c.kLayer, random_, 1);
+      const PrefillStore sequence(*codec, *codec, 2, 256 + rows + 3, c.kLayer, random_);
+      for (int64_t begin = 0; begin < rows; begin += 150) {
+        const int64_t n = std::min<int64_t>(150, rows - begin);
+        c.add_block(begin, n, 1000 + begin);
+        c.add_group(exact, slots(0, 64), random_mask(64, random_));
+        c.add_group(summary, slots(0, 64), random_mask(64, random_), random_weights(64, random_));
+        c.add_group(sequence, slots(3 + begin, 256 + n, 744 + begin));
+      }
+      EXPECT_LT(c.error(context()), kTolerance) << head_dim << ", " << streams << " streams";
+    }
+  }
+}
+
 // What landmark caches ask for: small blocks that read an exact bank with a mask, a summary bank
 // with weights whose keys keep half of the coordinates, and recent tokens.
 TEST_F(PrefillTest, LandmarkBlocks) {
@@ -242,6 +276,29 @@ TEST_F(PrefillTest, RowsThatCanReadNothingAreZero) {
     const auto* begin = out.data() + row * 128;
     const bool zero = std::all_of(begin, begin + 128, [](double x) { return x == 0; });
     EXPECT_EQ(zero, row < 15 || row >= 32) << "row " << row;
+  }
+}
+
+TEST_F(PrefillTest, GivesTheSumsOfItsSoftmaxes) {
+  if (context().compute_capability() != 90) GTEST_SKIP() << "a kernel of capability 9.0 has them";
+  for (const int head_dim : {64, 128}) {
+    const auto codec = Codec::make({CodecKind::bf16}, head_dim);
+    for (const int streams : {1, 2}) {
+      PrefillTestCase c({70, 6, 2, head_dim, streams}, random_);
+      const PrefillStore cache(*codec, *codec, 2, 200, c.kLayer, random_);
+      c.add_block(0, 5, 0);  // 3 rows before the first slot
+      c.add_group(cache, slots(0, 30, 3));
+      c.add_block(5, 65, 130);
+      c.add_group(cache, slots(150, 190, 6), {}, random_weights(190, random_));
+      const PrefillTestCase::LogSums sums = c.log_sums(context());
+      for (size_t i = 0; i < sums.expected.size(); ++i) {
+        if (std::isinf(sums.expected[i])) {
+          EXPECT_EQ(sums.got[i], sums.expected[i]) << i;
+        } else {
+          EXPECT_NEAR(sums.got[i], sums.expected[i], 1e-3) << i;
+        }
+      }
+    }
   }
 }
 

@@ -114,6 +114,20 @@ class PrefillTestCase {
 
   std::vector<double>& q() { return q_; }
 
+  // Log of the sums of exponentials [rows, streams, heads], on both sides.
+  struct LogSums {
+    std::vector<double> expected, got;
+  };
+  LogSums log_sums(CudaContext& context) {
+    LogSums sums;
+    sums.expected.resize(static_cast<size_t>(shape_.rows * shape_.streams * shape_.heads));
+    log_sum_ = &sums;
+    (void)expect();
+    (void)run(context);
+    log_sum_ = nullptr;
+    return sums;
+  }
+
   void add_block(int64_t row_begin, int64_t rows, int64_t first_position) {
     host_blocks_.push_back({row_begin, rows, first_position, {}});
     device_blocks_.push_back(host_blocks_.back());
@@ -146,6 +160,10 @@ class PrefillTestCase {
     if (p.lambda.rank > 0) p.lambda.data = lambda_.data();
     if (p.head_norm.rank > 0) p.head_norm.data = norm_.data();
     p.out.data = out_.data();
+    if (log_sum_ != nullptr) {
+      p.log_sum = Tensor(log_sum_->expected.data(), DType::f64, Device::cpu,
+                         {shape_.rows, shape_.streams, shape_.heads});
+    }
     p.blocks = host_blocks_;
     make_reference_ops()->attention(p);
     return out_;
@@ -160,8 +178,17 @@ class PrefillTestCase {
     KVG_CHECK_CUDA(cudaMemset(device_out_->data(), 0xff, out_.size() * 2));
     p.out.data = device_out_->data();
     p.blocks = device_blocks_;
+    const TestBuffer log_sum(log_sum_ != nullptr ? 4 * log_sum_->expected.size() : 4);
+    if (log_sum_ != nullptr) {
+      p.log_sum = Tensor(log_sum.data(), DType::f32, Device::cuda,
+                         {shape_.rows, shape_.streams, shape_.heads});
+    }
     prefill_attention(context, p);
     context.synchronize();
+    if (log_sum_ != nullptr) {
+      log_sum_->got =
+          const_cast<TestBuffer&>(log_sum).download(log_sum_->expected.size(), DType::f32);
+    }
     return device_out_->download(out_.size(), DType::bf16);
   }
   // Both sides; |device - reference| / |reference| over the rows of blocks.
@@ -216,6 +243,7 @@ class PrefillTestCase {
   std::vector<AttentionBlock> host_blocks_, device_blocks_;
   std::vector<std::unique_ptr<Masks>> kept_;
   std::unique_ptr<TestBuffer> device_out_;
+  LogSums* log_sum_ = nullptr;  // asked for
 };
 
 }  // namespace kvg::cuda

@@ -12,7 +12,7 @@ namespace {
 // The best first. Half a tile serves blocks that would leave the other half empty; Hopper's tiles
 // have no halves, and a block that fills less than a quarter of one is faster without.
 constexpr PrefillKernel kKernels[] = {
-// name, capability, head_dim, unrotated only, least rows, most rows, tile rows
+// name, capability, head_dim, copies, least rows, most rows, tile rows
 #ifdef KVG_CUDA_SM90A
     {"wgmma 64", 90, 64, true, 48, 0, kHopperRowsHd64, launch_prefill_sm90_hd64},
     {"wgmma 128", 90, 128, true, 32, 0, kHopperRowsHd128, launch_prefill_sm90_hd128},
@@ -30,8 +30,9 @@ bool serves(const PrefillKernel& kernel, const PrefillCase& wanted) {
   const bool device = kernel.compute_capability == 90
                           ? wanted.compute_capability == 90
                           : wanted.compute_capability >= kernel.compute_capability;
-  return device && wanted.head_dim == kernel.head_dim &&
-         (!kernel.unrotated_only || wanted.unrotated) && wanted.block_rows >= kernel.least_rows &&
+  return device && wanted.head_dim == kernel.head_dim && (!kernel.copies || wanted.unrotated) &&
+         (kernel.copies || !wanted.log_sum) &&
+         (wanted.log_sum || wanted.block_rows >= kernel.least_rows) &&
          (kernel.most_rows == 0 || wanted.block_rows <= kernel.most_rows);
 }
 
@@ -40,7 +41,8 @@ bool serves(const PrefillKernel& kernel, const PrefillCase& wanted) {
 const PrefillKernel& choose_prefill_kernel(const PrefillCase& wanted) {
   const auto* found = std::find_if(std::begin(kKernels), std::end(kKernels),
                                    [&](const PrefillKernel& row) { return serves(row, wanted); });
-  KVG_CHECK(found != std::end(kKernels), "prefill attention: head_dim 64 or 128, capability 8.0");
+  KVG_CHECK(found != std::end(kKernels),
+            "prefill attention: head_dim 64 or 128, capability 8.0 (9.0 for log_sum)");
   return *found;
 }
 

@@ -17,6 +17,7 @@ struct PrefillCase {
   int64_t block_rows = 0;
   // Every group is bf16 or f32, not rotated and not scaled, and all read the same frame of queries.
   bool unrotated = false;
+  bool log_sum = false;  // is asked for, which only kernels that copy give
 };
 
 // One kernel and the cases it serves.
@@ -24,7 +25,7 @@ struct PrefillKernel {
   std::string_view name;
   int compute_capability;  // from here on
   int head_dim;
-  bool unrotated_only;
+  bool copies;  // slots as they are: unrotated ones only, which are decoded to bf16 before
   int64_t least_rows, most_rows;  // of the largest block; most_rows 0: any number
   int tile_rows;                  // packed query rows of an item
   cudaError_t (*launch)(const PrefillLaunch&, cudaStream_t);

@@ -41,8 +41,8 @@ __device__ inline LiveBest warp_best_of(float low, float high) {
   const int most = warp_max_int(max(low_key, high_key));
   const unsigned in_low = __ballot_sync(kWarp, low_key == most);
   const unsigned in_high = __ballot_sync(kWarp, high_key == most);
-  const int slot = in_low != 0 ? __ffs(static_cast<int>(in_low)) - 1
-                               : __ffs(static_cast<int>(in_high)) + 31;
+  const int slot =
+      in_low != 0 ? __ffs(static_cast<int>(in_low)) - 1 : __ffs(static_cast<int>(in_high)) + 31;
   return {unordered(most), slot};
 }
 
@@ -92,8 +92,8 @@ __device__ inline Quad& quad(float* at) { return *reinterpret_cast<Quad*>(at); }
 __device__ inline const Quad& quad(const float* at) { return *reinterpret_cast<const Quad*>(at); }
 
 // Turns parts [4, SummaryPart], of which `heads` exist, into half of a TileTable in the same place,
-// and adds to scores of slots `thread / 16 + 8 i` for token `thread % 16`. By kArrangers threads, that
-// count from 0 and share `barrier`.
+// and adds to scores of slots `thread / 16 + 8 i` for token `thread % 16`. By kArrangers threads,
+// that count from 0 and share `barrier`.
 inline constexpr int kArrangers = 128;
 inline constexpr int kColumns = kArrangers / kLiveTile;
 __device__ inline void arrange_half(float* parts, int heads, int thread, int barrier,
@@ -148,8 +148,8 @@ __device__ inline void arrange_half(float* parts, int heads, int thread, int bar
   }
 }
 
-// Parts of all heads into a TileTable, and its scores: sums over heads, -infinity for slots that are
-// not in use. Threads as in arrange_half().
+// Parts of all heads into a TileTable, and its scores: sums over heads, -infinity for slots that
+// are not in use. Threads as in arrange_half().
 __device__ inline void arrange_tile(float* parts, uint64_t used, int kv_heads, float* scores,
                                     int thread, int barrier) {
   float sums[kLiveSlots / kColumns] = {};
@@ -212,8 +212,8 @@ class SummaryRouter {
     if (left != 0) {
       int t = __ffs(static_cast<int>(left)) - 1;
       Token token = read_token(table, t, gate);
-      LiveBest best = warp_best_of(scores[t * kScoreStride + lane],
-                                   scores[t * kScoreStride + lane + 32]);
+      LiveBest best =
+          warp_best_of(scores[t * kScoreStride + lane], scores[t * kScoreStride + lane + 32]);
 #pragma unroll 1
       for (;;) {
         const bool opens = !(best.score >= tau_merge_) && unused_ >= 0;
@@ -228,8 +228,8 @@ class SummaryRouter {
         const float low = scores[following * kScoreStride + lane];
         const float high = scores[following * kScoreStride + lane + 32];
         const Token next = read_token(table, following, gate);
-        const LiveBest rest = warp_best_of(lane == slot ? -INFINITY : low,
-                                           lane + 32 == slot ? -INFINITY : high);
+        const LiveBest rest =
+            warp_best_of(lane == slot ? -INFINITY : low, lane + 32 == slot ? -INFINITY : high);
         Quad added;
         float part[4];
 #pragma unroll

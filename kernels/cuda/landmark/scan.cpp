@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <bit>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace kvg::cuda {
@@ -151,15 +152,20 @@ void landmark_scan(CudaContext& context, const LandmarkParams& params) {
     std::transform(params.eta, params.eta + kv_heads, p.eta,
                    [](double eta) { return static_cast<float>(eta); });
   }
-  const Scratch steps = context.table(std::span(tables.steps));
-  const Scratch snapshots = context.table(std::span(tables.snapshots));
-  const Scratch slow_dims = context.table(params.slow_dims);
+  Scratch steps = context.table(std::span(tables.steps));
+  Scratch snapshots = context.table(std::span(tables.snapshots));
+  Scratch slow_dims = context.table(params.slow_dims);
   p.steps = steps.as<LandmarkScanStep>();
   p.snapshots = snapshots.as<DeviceLandmarkBank>();
   p.slow_dims = slow_dims.as<int32_t>();
   context.declare(bytes(p), flops(p));
-  KVG_CHECK_CUDA(live ? launch(LiveScanLaunch{p, live_rules(p.rules)}, context.stream())
-                      : launch(p, context.stream()));
+  if (!params.beside) context.wait_beside(p.layer, Phase::bank);
+  const cudaStream_t stream = params.beside ? context.begin_beside() : context.stream();
+  KVG_CHECK_CUDA(live ? launch(LiveScanLaunch{p, live_rules(p.rules)}, stream) : launch(p, stream));
+  if (!params.beside) return;
+  std::vector<Scratch> kept;
+  for (Scratch* table : {&steps, &snapshots, &slow_dims}) kept.push_back(std::move(*table));
+  context.end_beside(p.layer, std::move(kept));
 }
 
 }  // namespace kvg::cuda
