@@ -8,6 +8,8 @@
 #include "bench/latency/memory_limit.h"
 #include "bench/latency/schedule.h"
 #include "bench/latency/sliced_checkpoint.h"
+#include "model/forward.h"
+#include "model/session.h"
 #include "reports/latency_digest.h"
 #include "reports/run_test_util.h"
 
@@ -138,6 +140,56 @@ TEST(GpuSamplerTest, FollowsWhatIsThere) {
   GpuSampler sampler(monitor);
   EXPECT_EQ(sampler.stop().sm_mhz.has_value(), monitor.read().sm_mhz.has_value());
   EXPECT_FALSE(GpuSampler(monitor, false).stop().sm_mhz);
+}
+
+// Operations that would run a bank update beside others, as a GPU does.
+class BesideOps : public ForwardingOps {
+ public:
+  using ForwardingOps::ForwardingOps;
+  bool runs_beside() const override { return true; }
+};
+
+// Final hidden states of two sequences that go through the layers in one call, and then one more
+// token each.
+std::vector<float> hidden_states(const Weights& weights, Ops& ops, const std::string& method) {
+  const std::vector<int64_t> lengths = {900, 400};
+  const auto policy = make_policy(Method::parse(method));
+  Forward forward(weights, *policy, ops, 1300);
+  const CacheGeometry geometry = cache_geometry(weights.config);
+  std::vector<SequenceState> states(lengths.size());
+  std::vector<std::vector<int32_t>> tokens;
+  std::vector<SequenceInput> inputs;
+  for (size_t i = 0; i < lengths.size(); ++i) {
+    for (int layer = 0; layer < geometry.layers; ++layer) {
+      states[i].layers.push_back(policy->make_layer(ops, geometry, layer, 1000));
+    }
+    tokens.emplace_back();
+    for (int64_t t = 0; t < lengths[i]; ++t) {
+      tokens[i].push_back(static_cast<int32_t>((t * 7919 + static_cast<int64_t>(i) * 31) % 500));
+    }
+    inputs.push_back({&states[i], tokens[i]});
+  }
+  std::vector<float> values;
+  const auto keep = [&](const Tensor& hidden) {
+    values.insert(values.end(), hidden.as<float>(), hidden.as<float>() + hidden.elements());
+  };
+  keep(forward.run(inputs));
+  for (SequenceInput& input : inputs) input.tokens = input.tokens.first(1);
+  keep(forward.run(inputs));
+  return values;
+}
+
+// In two groups, half a layer apart, where a sequence is cut in the middle.
+TEST_F(BenchTest, RowsInTurnsGiveWhatTheyGiveTogether) {
+  BesideOps beside(*ops_);
+  for (const char* method : {kLandmark, "landmark(window=64,exact=8,summary=8,block=32)"}) {
+    const std::vector<float> together = hidden_states(*weights_, *ops_, method);
+    const std::vector<float> in_turns = hidden_states(*weights_, beside, method);
+    ASSERT_EQ(together.size(), in_turns.size());
+    for (size_t i = 0; i < together.size(); ++i) {
+      ASSERT_NEAR(together[i], in_turns[i], 1e-4) << method << ", value " << i;
+    }
+  }
 }
 
 TEST_F(BenchTest, MemoryLimitCountsWhatIsAlive) {

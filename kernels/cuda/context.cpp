@@ -90,7 +90,8 @@ struct CudaContext::Impl {
     cudaEvent_t done = nullptr;
     std::vector<Scratch> kept;
   };
-  std::unique_ptr<Stream> beside;
+  std::vector<std::unique_ptr<Stream>> beside;
+  size_t beside_turn = 0;  // of the latest
   std::vector<Beside> pending;
 };
 
@@ -145,7 +146,7 @@ class CudaContext::Impl::IssuedStep : public Recording {
 
 CudaContext::CudaContext(int device) : impl_(std::make_unique<Impl>(device)) {}
 CudaContext::~CudaContext() {
-  if (impl_->beside) (void)cudaStreamSynchronize(impl_->beside->get());
+  for (const auto& beside : impl_->beside) (void)cudaStreamSynchronize(beside->get());
   (void)cudaStreamSynchronize(stream());
 }
 
@@ -192,17 +193,22 @@ int32_t* CudaContext::work_counter() {
 
 cudaStream_t CudaContext::begin_beside() {
   KVG_CHECK(!recording(), "nothing runs beside a step that is being recorded");
-  if (!impl_->beside) impl_->beside = std::make_unique<Stream>(/*urgent=*/true);
+  // More would leave the products too few multiprocessors.
+  constexpr size_t kStreams = 4;
+  auto& streams = impl_->beside;
+  while (streams.size() < kStreams) streams.push_back(std::make_unique<Stream>(/*urgent=*/true));
+  impl_->beside_turn = (impl_->beside_turn + 1) % kStreams;
+  const cudaStream_t beside = streams[impl_->beside_turn]->get();
   const cudaEvent_t issued = impl_->events.take();
   KVG_CHECK_CUDA(cudaEventRecord(issued, stream()));
-  KVG_CHECK_CUDA(cudaStreamWaitEvent(impl_->beside->get(), issued));
+  KVG_CHECK_CUDA(cudaStreamWaitEvent(beside, issued));
   impl_->events.give(issued);
-  return impl_->beside->get();
+  return beside;
 }
 
 void CudaContext::end_beside(int layer, std::vector<Scratch> kept) {
   const cudaEvent_t done = impl_->events.take();
-  KVG_CHECK_CUDA(cudaEventRecord(done, impl_->beside->get()));
+  KVG_CHECK_CUDA(cudaEventRecord(done, impl_->beside[impl_->beside_turn]->get()));
   impl_->pending.push_back({layer, done, std::move(kept)});
 }
 

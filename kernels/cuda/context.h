@@ -73,10 +73,11 @@ class CudaContext {
     return table_bytes(rows.data(), rows.size_bytes());
   }
 
-  // A second stream for long work on few multiprocessors, one after the other, and urgent: a launch
-  // begins beside what stream() has under way. begin_beside() makes it wait for all that was issued
-  // to stream(), end_beside() closes what belongs to `layer` and keeps its tables, and
-  // wait_beside() makes stream() wait for it, which counts as Phase::bank: it returns into `phase`.
+  // Long work on few multiprocessors beside stream(), urgent: it begins while stream() has work
+  // under way. begin_beside() gives a stream that waits for all that was issued to stream(), a few
+  // in turns, so that what belongs to several sequences runs side by side; end_beside() closes what
+  // belongs to `layer` and keeps its tables; wait_beside() makes stream() wait for it, which counts
+  // as Phase::bank, and returns into `phase`.
   cudaStream_t begin_beside();
   void end_beside(int layer, std::vector<Scratch> kept);
   void wait_beside(int layer, Phase phase);
