@@ -85,10 +85,10 @@ void add_decode(Workbench& bench) {
   for (const NamedCodec& codec : bench_codecs()) {
     const bool plain = codec.name == "bf16";
     const Codec& used = *codec.codec;
-    for (const int64_t batch : {1, 64}) {
+    for (const int64_t batch : {1, 16, 64, 256}) {
       const std::string suffix = "/" + codec.name + "/batch:" + std::to_string(batch);
       for (const int64_t context : {2048, 8192, 32768}) {
-        if (!plain && context != 8192) continue;
+        if (!plain && context == 2048) continue;
         if (batch * context > 64 * 8192) continue;
         add<DecodeScene>(bench, "decode_full" + suffix + "/context:" + std::to_string(context),
                          operation, full_scene(used, 2, 150), full_scene(used, batch, context - 1));

@@ -2,10 +2,12 @@
 
 #include "base/error.h"
 #include "kernels/cuda/attention/decode.h"
+#include "kernels/cuda/dependent_launch.h"
 #include "kernels/cuda/error.h"
 
 #include <array>
 #include <limits>
+#include <optional>
 #include <string>
 
 namespace kvg::cuda {
@@ -109,12 +111,38 @@ void check_plan(const DecodePlan& plan) {
   KVG_CHECK(plan.layers > 0 && plan.sequences > 0 && plan.max_tokens > 0, "decode: empty plan");
 }
 
-bool has_codes(const SlotStore& store) {
-  const auto is_code = [](const Codec* codec) {
-    return codec != nullptr &&
-           (codec->spec().kind == CodecKind::eden || codec->spec().kind == CodecKind::fp8);
+DecodeKernel kernel_of(const Codec& codec) {
+  const CodecSpec& spec = codec.spec();
+  if (spec.kind == CodecKind::fp8) return DecodeKernel::fp8;
+  if (spec.kind != CodecKind::eden) return DecodeKernel::plain;
+  if (spec.bits == 4) return DecodeKernel::eden4;
+  return spec.bits == 2 ? DecodeKernel::eden2 : DecodeKernel::mixed;
+}
+
+// The kernel for all stores of a state: of codes only where all have the same.
+DecodeKernel choose_kernel(const DecodeState& state) {
+  std::optional<CodecSpec> common;
+  DecodeKernel kernel = DecodeKernel::plain;
+  const auto add = [&](const Codec* codec) {
+    if (codec == nullptr) return;
+    const DecodeKernel own = kernel_of(*codec);
+    const bool same = common.value_or(codec->spec()) == codec->spec();
+    if (!common) {
+      kernel = own;
+    } else if (kernel != own || (own != DecodeKernel::plain && !same)) {
+      kernel = DecodeKernel::mixed;
+    }
+    common = codec->spec();
   };
-  return is_code(store.k_codec) || is_code(store.v_codec);
+  for (int64_t i = 0; i < state.plan().layers * state.plan().sequences; ++i) {
+    const DecodeCache& cache = state.cache(i / state.plan().sequences, i % state.plan().sequences);
+    for (const SlotStore* store : {&cache.recent, &cache.sinks, &cache.landmark.exact,
+                                   &cache.landmark.summary, &cache.random}) {
+      add(store->k_codec);
+      add(store->v_codec);
+    }
+  }
+  return kernel;
 }
 
 int64_t bytes_of_slot(const SlotStore& store) {
@@ -174,28 +202,22 @@ void CudaDecodeState::prepare_attention(CudaContext& context) {
   DecodeAttentionLaunch& launch = memory_->attention;
   launch.slots = decode_slots(*this);
   (void)narrow(plan().max_tokens);
-  launch.grid = decode_grid(device_plan_, launch.slots, context.device().multiprocessors,
-                            decode_has_clusters());
+  launch.kernel = choose_kernel(*this);
+  launch.grid = decode_grid(device_plan_, launch.slots, launch.kernel,
+                            context.device().multiprocessors, runs_sm90_code());
   memory_->workspace = context.allocate(decode_workspace_bytes(device_plan_, launch.grid));
   launch.workspace = decode_workspace(device_plan_, launch.grid, memory_->workspace->data());
   // What comes before in a step (prepare_heads) meets the condition.
-  launch.overlaps = decode_has_clusters();
+  launch.overlaps = runs_sm90_code();
   launch.sequences = narrow(plan().sequences);
   launch.heads = plan().heads;
   launch.kv_heads = plan().kv_heads;
   launch.head_dim = plan().head_dim;
   launch.streams = plan().streams;
   launch.frames = plan().frames();
-  for (int64_t i = 0; i < plan().layers * plan().sequences; ++i) {
-    const DecodeCache& each = cache(i / plan().sequences, i % plan().sequences);
-    for (const SlotStore* store :
-         {&each.recent, &each.sinks, &each.landmark.exact, &each.landmark.summary, &each.random}) {
-      launch.coded = launch.coded || has_codes(*store);
-    }
-  }
   const DecodeCache& first = cache(0, 0);
-  memory_->slot_bytes = {bytes_of_slot(first.sinks), bytes_of_slot(first.landmark.exact),
-                         bytes_of_slot(first.landmark.summary), bytes_of_slot(first.random),
+  memory_->slot_bytes = {bytes_of_slot(first.sinks), bytes_of_slot(first.landmark.summary),
+                         bytes_of_slot(first.landmark.exact), bytes_of_slot(first.random),
                          bytes_of_slot(first.recent)};
 }
 

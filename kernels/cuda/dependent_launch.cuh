@@ -1,9 +1,12 @@
 #pragma once
 
 // Programmatic dependent launch (compute capability 9.0): a kernel that is launched with
-// cudaLaunchAttributeProgrammaticStreamSerialization may start while the one before it in the
-// stream still runs, and waits for its results where it first needs them. Below 9.0, and without
-// the attribute, launches follow each other as usual and these do nothing.
+// cudaLaunchAttributeProgrammaticStreamSerialization (dependent_launch.h) may start while the one
+// before it in the stream still runs, and waits for its results where it first needs them. Below
+// 9.0, and without the attribute, launches follow each other as usual and these do nothing.
+//
+// A launch is complete only after the one before it, because all of its blocks have waited for it:
+// so waiting for one launch is waiting for all before it.
 namespace kvg::cuda {
 
 // Returns once the launch before this one is complete and its writes are visible.

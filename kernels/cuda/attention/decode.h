@@ -18,6 +18,16 @@
 // bit.
 namespace kvg::cuda {
 
+// Which kernel reads the slots.
+enum class DecodeKernel : uint8_t {
+  plain,  // of codecs whose vectors are no codes: bf16, f32, bands
+  mixed,  // of any codecs
+  // all of one codec, K and V
+  eden2,
+  eden4,
+  fp8,
+};
+
 // How the slots of a KV head are spread over blocks; fixed for the life of a DecodeState.
 struct DecodeGrid {
   int32_t queries = 0;  // rows of a block: 8 or 16
@@ -29,12 +39,9 @@ struct DecodeGrid {
 };
 inline constexpr int32_t kMostInCluster = 8;
 
-// Whether the kernels that this device would run have clusters: sm_90 code on such a device.
-bool decode_has_clusters();
-
 // As many splits as fill the GPU when all sequences have grown to max_tokens.
-DecodeGrid decode_grid(const DeviceDecodePlan& plan, const DecodeSlots& slots, int multiprocessors,
-                       bool clusters);
+DecodeGrid decode_grid(const DeviceDecodePlan& plan, const DecodeSlots& slots, DecodeKernel kernel,
+                       int multiprocessors, bool clusters);
 
 // Partial results between the blocks of a launch; the counters are zero before and after it.
 struct DecodeWorkspace {
@@ -63,18 +70,18 @@ struct DecodeAttentionLaunch {
   float head_norm_eps = 1e-6f;
   float scale = 0;
   void* out = nullptr;  // [sequences, heads, head_dim] bf16
-  // Some store has eden or fp8 codes.
-  bool coded = false;
-  // Starts while the launch before it still runs, which must not write the caches (other than
-  // through the new token) nor the positions, and must itself have started after all that did.
+  DecodeKernel kernel = DecodeKernel::mixed;
+  // Starts while the launch before it still runs. What wrote the caches and the positions must be
+  // complete by then: ahead of a launch of this step that does not overlap the ones before it, as
+  // that of the embedding does not.
   bool overlaps = false;
 };
 
 // What kernels/decode.h asks for, as a launch on a CudaDecodeState.
 DecodeAttentionLaunch decode_attention_launch(const DecodeAttentionParams& params);
 
-// head_dim 64 or 128, streams 1 or 2. Any number of splits from decode_group_count() to
-// params.grid's serves, although with other rounding.
+// head_dim 64 or 128, streams 1 or 2. Any number of splits up to params.grid's serves, although
+// with other rounding.
 cudaError_t launch(const DecodeAttentionLaunch& params, cudaStream_t stream);
 
 // What one sequence at `position` must move: every readable slot once, queries, new token, output;

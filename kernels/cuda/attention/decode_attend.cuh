@@ -29,26 +29,60 @@ struct Accumulator {
   float weight[kColumns][2];              // this lane's part of sum p
 };
 
-template <int kColumns>
-__device__ inline void softmax_step(float (&logits)[kColumns][4], float (&most)[kColumns][2],
-                                    float (&weight)[kColumns][2], float (&rescale)[kColumns][2]) {
+// Sums of nothing.
+template <int kHeadDim, int kColumns>
+__device__ inline void clear(Accumulator<kHeadDim, kColumns>& sum) {
+  sum = {};
+#pragma unroll
+  for (int c = 0; c < kColumns; ++c) sum.most[c][0] = sum.most[c][1] = -INFINITY;
+}
+
+// Logits of 16 kTiles slots, in units of log 2, to weights exp2(logit - largest so far); what was
+// summed up before is brought to the same reference. Lane 4 g + t has queries 2t and 2t + 1 of
+// slots that all lanes of the same t together have.
+template <int kHeadDim, int kColumns, int kTiles>
+__device__ inline void softmax_step(float (&logits)[kTiles][kColumns][4],
+                                    Accumulator<kHeadDim, kColumns>& sum) {
+  float rescale[kColumns][2];
+  bool grew = false;
 #pragma unroll
   for (int c = 0; c < kColumns; ++c) {
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
-      float largest = fmaxf(logits[c][i], logits[c][i + 2]);
+      float largest = sum.most[c][i];
+#pragma unroll
+      for (int tile = 0; tile < kTiles; ++tile) {
+        largest = fmaxf(largest, fmaxf(logits[tile][c][i], logits[tile][c][i + 2]));
+      }
 #pragma unroll
       for (int offset = 4; offset < 32; offset *= 2) {
         largest = fmaxf(largest, __shfl_xor_sync(0xffffffffu, largest, offset));
       }
-      largest = fmaxf(largest, most[c][i]);
       // Nothing readable so far: any finite reference gives weights of zero.
       const float reference = largest == -INFINITY ? 0.0f : largest;
-      rescale[c][i] = exp2_approx(most[c][i] - reference);
-      most[c][i] = largest;
-      logits[c][i] = exp2_approx(logits[c][i] - reference);
-      logits[c][i + 2] = exp2_approx(logits[c][i + 2] - reference);
-      weight[c][i] = weight[c][i] * rescale[c][i] + logits[c][i] + logits[c][i + 2];
+      rescale[c][i] = exp2_approx(sum.most[c][i] - reference);
+      grew = grew || rescale[c][i] != 1.0f;
+      sum.most[c][i] = largest;
+      float weight = sum.weight[c][i] * rescale[c][i];
+#pragma unroll
+      for (int tile = 0; tile < kTiles; ++tile) {
+#pragma unroll
+        for (int j = i; j < 4; j += 2) {
+          logits[tile][c][j] = exp2_approx(logits[tile][c][j] - reference);
+          weight += logits[tile][c][j];
+        }
+      }
+      sum.weight[c][i] = weight;
+    }
+  }
+  // In a long cache the largest logit is found early.
+  if (!__any_sync(0xffffffffu, grew)) return;
+#pragma unroll
+  for (int d = 0; d < kHeadDim / 16; ++d) {
+#pragma unroll
+    for (int c = 0; c < kColumns; ++c) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) sum.out[d][c][i] *= rescale[c][i % 2];
     }
   }
 }
@@ -191,14 +225,14 @@ __device__ inline void attend(const SlotReader<kHeadDim>& reader, const DecodeVe
   const DeviceCodec& v_codec = reader.slots->v_codec;
   constexpr int kOfKeys = kHeadDim / 32;
   constexpr int kOfValues = kHeadDim / 64;
-  float logits[kColumns][4] = {};
+  float logits[1][kColumns][4] = {};
   const auto coded_keys = [&]<typename Row>(Row) {
-    multiply_coded_keys<kHeadDim, kColumns, Row>(vectors.k, k_codec.code_bytes, q, lane, logits);
+    multiply_coded_keys<kHeadDim, kColumns, Row>(vectors.k, k_codec.code_bytes, q, lane, logits[0]);
   };
   switch (kCoded ? reader.k_form : SlotForm::plain) {
     case SlotForm::plain:
     case SlotForm::tile:
-      multiply_keys<kHeadDim, kColumns>(vectors.k, q, lane, logits);
+      multiply_keys<kHeadDim, kColumns>(vectors.k, q, lane, logits[0]);
       break;
     case SlotForm::eden1:
       coded_keys(EdenRow<kHeadDim, 1, kOfKeys>{});
@@ -216,19 +250,10 @@ __device__ inline void attend(const SlotReader<kHeadDim>& reader, const DecodeVe
       coded_keys(Fp8Row<kOfKeys>{});
       break;
   }
-  weigh<kColumns>(scales, k_codec.scaled, scale, lane, logits);
-  float rescale[kColumns][2];
-  softmax_step<kColumns>(logits, sum.most, sum.weight, rescale);
-#pragma unroll
-  for (int d = 0; d < kHeadDim / 16; ++d) {
-#pragma unroll
-    for (int c = 0; c < kColumns; ++c) {
-#pragma unroll
-      for (int i = 0; i < 4; ++i) sum.out[d][c][i] *= rescale[c][i % 2];
-    }
-  }
+  weigh<kColumns>(scales, k_codec.scaled, scale, lane, logits[0]);
+  softmax_step<kHeadDim, kColumns, 1>(logits, sum);
   uint32_t weights[kColumns][2];
-  pack_weights<kColumns>(scales, v_codec.scaled, lane, logits, weights);
+  pack_weights<kColumns>(scales, v_codec.scaled, lane, logits[0], weights);
   const auto coded_values = [&]<typename Row>(Row) {
     multiply_coded_values<kHeadDim, kColumns, Row>(vectors.v, v_codec.code_bytes, weights, lane,
                                                    sum);

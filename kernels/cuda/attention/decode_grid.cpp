@@ -7,8 +7,11 @@ namespace kvg::cuda {
 
 namespace {
 
-// Blocks a multiprocessor that have enough under way to fill its share of the bandwidth.
-constexpr int64_t kBusy = 3;
+// Blocks a multiprocessor that have enough under way to fill its share of the bandwidth: as many as
+// fit at once.
+constexpr int64_t busy_blocks(DecodeKernel kernel) {
+  return kernel == DecodeKernel::plain || kernel == DecodeKernel::mixed ? 3 : 2;
+}
 // With more blocks than fit at once, the last ones to run should be few beside the others ...
 constexpr int64_t kWaves = 4;
 // ... but a block should also read much more than it takes to start and to hand in its sums.
@@ -22,22 +25,21 @@ int64_t workspace_rows(const DeviceDecodePlan& plan, const DecodeGrid& grid) {
 
 }  // namespace
 
-DecodeGrid decode_grid(const DeviceDecodePlan& plan, const DecodeSlots& slots, int multiprocessors,
-                       bool clusters) {
+DecodeGrid decode_grid(const DeviceDecodePlan& plan, const DecodeSlots& slots, DecodeKernel kernel,
+                       int multiprocessors, bool clusters) {
   const int32_t queries = plan.heads / plan.kv_heads * plan.streams;
   DecodeGrid grid;
   grid.queries = queries <= 8 ? 8 : 16;
   grid.chunks = (queries + grid.queries - 1) / grid.queries;
   const DecodeCounts counts = decode_counts(slots, static_cast<int32_t>(plan.max_tokens - 1));
-  int64_t tiles = 0;
-  for (const int32_t count : counts.of) tiles += decode_tiles(count);
-  const int64_t at_once = kBusy * multiprocessors;
+  const int64_t tiles = decode_tiles(counts);
+  const int64_t at_once = busy_blocks(kernel) * multiprocessors;
   const int64_t heads = plan.sequences * plan.kv_heads * grid.chunks;
   int64_t splits = std::min(tiles, at_once / heads);
   if (splits < 2) {
     splits = std::min((kWaves * at_once + heads - 1) / heads, tiles / kLeastTiles);
   }
-  grid.splits = static_cast<int32_t>(std::max<int64_t>(splits, decode_group_count(slots)));
+  grid.splits = static_cast<int32_t>(std::max<int64_t>(splits, 1));
   // Blocks of a cluster start together, so clusters of several waves would wait for room.
   grid.clustered =
       clusters && grid.splits <= kMostInCluster && heads * grid.splits <= multiprocessors;
@@ -82,13 +84,18 @@ int64_t decode_flops(const DecodeAttentionLaunch& p, int64_t position) {
 
 cudaError_t launch(const DecodeAttentionLaunch& p, cudaStream_t stream) {
   if (p.sequences <= 0 || p.kv_heads <= 0 || p.heads % p.kv_heads != 0 || p.streams < 1 ||
-      p.streams > 2 || p.grid.splits < decode_group_count(p.slots) ||
+      p.streams > 2 || p.grid.splits < 1 ||
       p.grid.chunks * p.grid.queries < p.heads / p.kv_heads * p.streams ||
       (p.grid.clustered && p.grid.splits > kMostInCluster)) {
     return cudaErrorInvalidValue;
   }
-  if (p.head_dim == 64) return launch_decode_hd64(p, stream);
-  if (p.head_dim == 128) return launch_decode_hd128(p, stream);
+  const bool any = p.kernel == DecodeKernel::plain || p.kernel == DecodeKernel::mixed;
+  if (p.head_dim == 64) {
+    return any ? launch_decode_hd64(p, stream) : launch_decode_stream_hd64(p, stream);
+  }
+  if (p.head_dim == 128) {
+    return any ? launch_decode_hd128(p, stream) : launch_decode_stream_hd128(p, stream);
+  }
   return cudaErrorInvalidValue;
 }
 

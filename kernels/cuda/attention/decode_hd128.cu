@@ -7,11 +7,4 @@ cudaError_t launch_decode_hd128(const DecodeAttentionLaunch& params, cudaStream_
   return launch_head_dim<128>(params, stream);
 }
 
-bool decode_has_clusters() {
-  cudaFuncAttributes attributes{};
-  return cudaFuncGetAttributes(&attributes, decode_attention_kernel<128, 1, false>) ==
-             cudaSuccess &&
-         attributes.ptxVersion >= 90;
-}
-
 }  // namespace kvg::cuda

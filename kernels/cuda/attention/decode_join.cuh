@@ -2,6 +2,7 @@
 
 #include "kernels/cuda/attention/decode.h"
 #include "kernels/cuda/attention/decode_attend.cuh"
+#include "kernels/cuda/attention/decode_shared.cuh"
 #include "kernels/cuda/codec/warp.cuh"
 #include "kernels/cuda/landmark/cluster.cuh"
 
@@ -9,70 +10,9 @@
 
 #include <cuda_bf16.h>
 
-// From the sums of warps to the output: warps are joined into their block, blocks (splits) into
-// heads, always in the same order.
+// From the sums of warps to the output: warps are joined into their block, for each frame of values
+// in turn, blocks (splits) into heads, always in the same order.
 namespace kvg::cuda {
-
-// Where this block stands in the grid, and what it reads.
-struct DecodePlace {
-  int32_t sequence, kv_head, chunk;
-  int32_t position;
-  DecodeSplit split;
-};
-
-// A block's shared memory: the pipeline of slots; once they are read, the warps' sums.
-template <int kHeadDim, int kColumns>
-struct DecodeShared {
-  static constexpr int kQueries = 8 * kColumns;
-  static constexpr int kSumStride = kHeadDim + 4;  // so that a warp writes to all banks at once
-  static constexpr size_t kSums = sizeof(float) * kDecodeWarps * kQueries * kSumStride;
-  static constexpr size_t kPipeline = kWarpBytes * kDecodeWarps;
-
-  alignas(128) uint8_t memory[kPipeline > kSums ? kPipeline : kSums];
-  alignas(16) __nv_bfloat16 q[kQueries * kHeadDim];
-  alignas(16) uint8_t cache[sizeof(DeviceDecodeCache)];
-  alignas(16) int16_t band[kHeadDim];    // of the key codec, if it has one
-  float2 stats[kDecodeWarps][kQueries];  // largest logit (log 2), sum of weights
-  bool last;
-
-  __device__ float* sums(int warp, int query) {
-    return reinterpret_cast<float*>(memory) + (warp * kQueries + query) * kSumStride;
-  }
-};
-
-// A warp's sums into shared memory, by query; `coded`: they are of values that were multiplied as
-// stored codes.
-template <int kHeadDim, int kColumns>
-__device__ inline void keep(const Accumulator<kHeadDim, kColumns>& sum, bool coded, int warp,
-                            int lane, DecodeShared<kHeadDim, kColumns>& shared) {
-  const int g = lane / 4;
-  const int t = lane % 4;
-  // Coordinate of row g of product d, and how much further row g + 8 is.
-  const int begin = coded ? kHeadDim / 8 * g : g;
-  const int step = coded ? 2 : 16;
-  const int lower = coded ? 1 : 8;
-#pragma unroll
-  for (int c = 0; c < kColumns; ++c) {
-#pragma unroll
-    for (int i = 0; i < 2; ++i) {
-      const int query = 8 * c + 2 * t + i;
-      float* to = shared.sums(warp, query);
-#pragma unroll
-      for (int d = 0; d < kHeadDim / 16; ++d) {
-        to[begin + step * d] = sum.out[d][c][i];
-        to[begin + step * d + lower] = sum.out[d][c][i + 2];
-      }
-      float weight = sum.weight[c][i];
-#pragma unroll
-      for (int offset = 4; offset < 32; offset *= 2) {
-        weight += __shfl_xor_sync(0xffffffffu, weight, offset);
-      }
-      if (g == 0) {
-        shared.stats[warp][query] = make_float2(sum.most[c][i], weight);
-      }
-    }
-  }
-}
 
 // Neighbouring coordinates of a lane, in one access.
 template <int kPerLane>
@@ -155,25 +95,37 @@ __device__ inline void join(const Source& from, int count, int query, int lane,
       sums[q].weight += weight;
     }
     const int of_round = min(32, count - begin);
-    // Several loads under way at once: with many splits this is the end of every launch.
-#pragma unroll 4
-    for (int i = 0; i < of_round; ++i) {
+    // Several loads under way at once: with many splits this is the end of every launch. Those
+    // beyond the last source repeat it and do not count.
+    for (int i = 0; i < of_round; i += Source::kAtOnce) {
+      float other[Source::kAtOnce][kQueries][kPerLane];
 #pragma unroll
-      for (int q = 0; q < kQueries; ++q) {
-        float other[kPerLane];
-        from.load(begin + i, query + q, other);
-        const float by = __shfl_sync(kWarp, factor[q], i);
+      for (int j = 0; j < Source::kAtOnce; ++j) {
 #pragma unroll
-        for (int j = 0; j < kPerLane; ++j) sums[q].out[j] += by * other[j];
+        for (int q = 0; q < kQueries; ++q) {
+          from.load(begin + min(i + j, of_round - 1), query + q, other[j][q]);
+        }
+      }
+#pragma unroll
+      for (int j = 0; j < Source::kAtOnce; ++j) {
+#pragma unroll
+        for (int q = 0; q < kQueries; ++q) {
+          const float by = __shfl_sync(kWarp, factor[q], (i + j) % 32);
+          if (i + j >= of_round) continue;
+#pragma unroll
+          for (int x = 0; x < kPerLane; ++x) sums[q].out[x] += by * other[j][q][x];
+        }
       }
     }
   }
 }
 
 // The warps of this block.
-template <int kHeadDim, int kColumns>
+template <typename Shared>
 struct FromWarps {
-  DecodeShared<kHeadDim, kColumns>& shared;
+  static constexpr int kAtOnce = 4;
+  static constexpr int kHeadDim = Shared::kHeadDim;
+  Shared& shared;
   int lane;
   __device__ float2 stats(int warp, int query) const { return shared.stats[warp][query]; }
   __device__ void load(int warp, int query, float (&out)[kHeadDim / 32]) const {
@@ -181,22 +133,38 @@ struct FromWarps {
   }
 };
 
-// The blocks of this cluster, each of which has left its sums where its warp 0 had them.
-template <int kHeadDim, int kColumns>
+// This block alone.
+template <typename Shared>
+struct FromBlock {
+  static constexpr int kHeadDim = Shared::kHeadDim;
+  static constexpr int kAtOnce = 1;
+  Shared& shared;
+  int lane;
+  __device__ float2 stats(int, int query) const { return shared.block_stats[query]; }
+  __device__ void load(int, int query, float (&out)[kHeadDim / 32]) const {
+    load_lane(shared.block_sums[query] + lane * (kHeadDim / 32), out);
+  }
+};
+
+// The blocks of this cluster.
+template <typename Shared>
 struct FromCluster {
-  DecodeShared<kHeadDim, kColumns>& shared;
+  static constexpr int kAtOnce = 8;
+  static constexpr int kHeadDim = Shared::kHeadDim;
+  Shared& shared;
   int lane;
   __device__ float2 stats(int rank, int query) const {
-    return *reinterpret_cast<const float2*>(peer_memory(&shared.stats[0][query].x, rank));
+    return *reinterpret_cast<const float2*>(peer_memory(&shared.block_stats[query].x, rank));
   }
   __device__ void load(int rank, int query, float (&out)[kHeadDim / 32]) const {
-    load_lane(peer_memory(shared.sums(0, query) + lane * (kHeadDim / 32), rank), out);
+    load_lane(peer_memory(shared.block_sums[query] + lane * (kHeadDim / 32), rank), out);
   }
 };
 
 // The blocks that have handed in their sums to the workspace.
 template <int kHeadDim>
 struct FromWorkspace {
+  static constexpr int kAtOnce = 8;
   const DecodeAttentionLaunch& p;
   int64_t head;  // of the workspace
   int lane;
@@ -257,69 +225,117 @@ __device__ inline void finish_head(const DecodeAttentionLaunch& p, const DecodeP
 template <int kHeadDim, int kColumns, typename Source>
 __device__ void finish(const DecodeAttentionLaunch& p, const DecodePlace& at, const Source& from,
                        int first, int stride, int lane) {
-  const int group_heads = p.heads / p.kv_heads;
+  const int group_heads = at.group_heads;
   const int chunk_heads = 8 * kColumns / p.streams;
   for (int h = first; h < chunk_heads; h += stride) {
     const int head = at.chunk * chunk_heads + h;
     if (head >= group_heads) break;
     Partial<kHeadDim / 32> streams[2] = {};
     if (p.streams == 2) {
-      join<2>(from, at.split.used, 2 * h, lane, streams);
+      join<2>(from, at.splits, 2 * h, lane, streams);
     } else {
       Partial<kHeadDim / 32> only[1];
-      join<1>(from, at.split.used, h, lane, only);
+      join<1>(from, at.splits, h, lane, only);
       streams[0] = only[0];
     }
     finish_head<kHeadDim>(p, at, at.kv_head * group_heads + head, streams, lane);
   }
 }
 
-// Blocks of one cluster, or a single one, read each other's sums and share the heads.
-template <int kHeadDim, int kColumns>
-__device__ inline void finish_in_cluster(const DecodeAttentionLaunch& p, const DecodePlace& at,
-                                         const WarpRotation<kHeadDim>& rotation, int warp, int lane,
-                                         DecodeShared<kHeadDim, kColumns>& shared) {
-  const FromWarps<kHeadDim, kColumns> warps{shared, lane};
-  for (int query = warp; query < 8 * kColumns; query += kDecodeWarps) {
-    Partial<kHeadDim / 32> sum[1];
-    join<1>(warps, kDecodeWarps, query, lane, sum);
-    rotation.apply_transposed(sum[0].out);
+// What the block's warps have summed up so far, brought back from the frame of its values, onto the
+// block's sums; the warps start again from nothing. Every warp has queries of its own.
+template <typename Shared>
+__device__ inline void fold(const DecodeAttentionLaunch& p, const DeviceCodec& v_codec, bool coded,
+                            bool first, int warp, int lane,
+                            Accumulator<Shared::kHeadDim, Shared::kColumns>& sum, Shared& shared) {
+  constexpr int kHeadDim = Shared::kHeadDim;
+  constexpr int kPerLane = kHeadDim / 32;
+  __syncthreads();
+  keep(sum, coded, warp, lane, shared);
+  __syncthreads();
+  const FromWarps<Shared> warps{shared, lane};
+  const WarpRotation<kHeadDim> rotation(v_codec, p.layer, shared.place.kv_head, /*value=*/true);
+  for (int query = warp; query < Shared::kQueries; query += Shared::kWarps) {
+    Partial<kPerLane> part[1];
+    join<1>(warps, Shared::kWarps, query, lane, part);
+    rotation.apply_transposed(part[0].out);
+    float* sums = shared.block_sums[query] + lane * kPerLane;
+    if (!first) {
+      const float2 stats = shared.block_stats[query];
+      const float most = fmaxf(part[0].most, stats.x);
+      const float reference = most == -INFINITY ? 0.0f : most;
+      const float by = exp2_approx(part[0].most - reference);
+      const float other_by = exp2_approx(stats.x - reference);
+      float other[kPerLane];
+      load_lane(sums, other);
+#pragma unroll
+      for (int i = 0; i < kPerLane; ++i) part[0].out[i] = by * part[0].out[i] + other_by * other[i];
+      part[0].weight = by * part[0].weight + other_by * stats.y;
+      part[0].most = most;
+      __syncwarp();
+    }
+    store_lane(sums, part[0].out);
+    if (lane == 0) shared.block_stats[query] = make_float2(part[0].most, part[0].weight);
     __syncwarp();
-    store_lane(shared.sums(0, query) + lane * (kHeadDim / 32), sum[0].out);
-    if (lane == 0) shared.stats[0][query] = make_float2(sum[0].most, sum[0].weight);
   }
+  clear(sum);
+  __syncthreads();
+}
+
+// Blocks of one cluster read each other's sums and share the heads.
+template <typename Shared>
+__device__ inline void finish_in_cluster(const DecodeAttentionLaunch& p, int warp, int lane,
+                                         Shared& shared) {
+  const int used = shared.place.splits;
   cluster_sync();
-  const FromCluster<kHeadDim, kColumns> blocks{shared, lane};
+  const FromCluster<Shared> blocks{shared, lane};
   const int rank = static_cast<int>(blockIdx.x);
-  finish<kHeadDim, kColumns>(p, at, blocks, rank + warp * at.split.used,
-                             kDecodeWarps * at.split.used, lane);
+  finish<Shared::kHeadDim, Shared::kColumns>(p, shared.place, blocks, rank + warp * used,
+                                             Shared::kWarps * used, lane);
   cluster_sync();  // shared memory stays until it has been read
 }
 
 // The block's sums go to the workspace; the one that comes last finds those of all splits there.
-template <int kHeadDim, int kColumns>
-__device__ inline void finish_in_last(const DecodeAttentionLaunch& p, const DecodePlace& at,
-                                      const WarpRotation<kHeadDim>& rotation, int warp, int lane,
-                                      DecodeShared<kHeadDim, kColumns>& shared) {
+template <typename Shared>
+__device__ inline void finish_in_last(const DecodeAttentionLaunch& p, int warp, int lane,
+                                      Shared& shared) {
+  constexpr int kHeadDim = Shared::kHeadDim;
+  const DecodePlace& at = shared.place;
   const int64_t head = (int64_t{at.sequence} * p.kv_heads + at.kv_head) * p.grid.chunks + at.chunk;
-  const FromWarps<kHeadDim, kColumns> warps{shared, lane};
   const FromWorkspace<kHeadDim> splits{p, head, lane};
-  for (int query = warp; query < 8 * kColumns; query += kDecodeWarps) {
-    Partial<kHeadDim / 32> sum[1];
-    join<1>(warps, kDecodeWarps, query, lane, sum);
-    rotation.apply_transposed(sum[0].out);
-    splits.store(static_cast<int>(blockIdx.x), query, sum[0]);
+  for (int query = warp; query < Shared::kQueries; query += Shared::kWarps) {
+    Partial<kHeadDim / 32> sum;
+    load_lane(shared.block_sums[query] + lane * (kHeadDim / 32), sum.out);
+    sum.most = shared.block_stats[query].x;
+    sum.weight = shared.block_stats[query].y;
+    splits.store(static_cast<int>(blockIdx.x), query, sum);
   }
   __threadfence();
   __syncthreads();
   if (threadIdx.x == 0) {
     unsigned* counter = p.workspace.counters + head;
-    shared.last = atomicAdd(counter, 1u) + 1 == static_cast<unsigned>(at.split.used);
+    shared.last = atomicAdd(counter, 1u) + 1 == static_cast<unsigned>(at.splits);
     if (shared.last) *counter = 0;
     __threadfence();
   }
   __syncthreads();
-  if (shared.last) finish<kHeadDim, kColumns>(p, at, splits, warp, kDecodeWarps, lane);
+  if (shared.last) {
+    finish<kHeadDim, Shared::kColumns>(p, at, splits, warp, Shared::kWarps, lane);
+  }
+}
+
+// From the sums of blocks to the output.
+template <typename Shared>
+__device__ inline void finish_block(const DecodeAttentionLaunch& p, int warp, int lane,
+                                    Shared& shared) {
+  if (p.grid.clustered) {
+    finish_in_cluster(p, warp, lane, shared);
+  } else if (shared.place.splits > 1) {
+    finish_in_last(p, warp, lane, shared);
+  } else {
+    finish<Shared::kHeadDim, Shared::kColumns>(p, shared.place, FromBlock<Shared>{shared, lane},
+                                               warp, Shared::kWarps, lane);
+  }
 }
 
 }  // namespace kvg::cuda

@@ -9,9 +9,10 @@
 // later step.
 namespace kvg::cuda {
 
-// The groups of slots of a DecodeCache in the order in which they are cut into splits. The newest
-// token is the last one of `sinks` or of `recent`.
-enum class DecodeGroup : uint8_t { sinks, exact, summary, random, recent };
+// The groups of slots of a DecodeCache in the order in which they are cut into splits: those that
+// have the codec of the recent tokens next to them. The newest token is the last one of `sinks` or
+// of `recent`.
+enum class DecodeGroup : uint8_t { sinks, summary, exact, random, recent };
 inline constexpr int kDecodeGroups = 5;
 // Splits are whole tiles.
 inline constexpr int32_t kDecodeTile = 64;
@@ -56,51 +57,48 @@ constexpr DecodeCounts decode_counts(const DecodeSlots& slots, int32_t position)
   return counts;
 }
 
-// Groups that can have slots at some position.
-constexpr int32_t decode_group_count(const DecodeSlots& slots) {
-  return 1 + (slots.sinks > 0 ? 1 : 0) +
-         (slots.bank == DecodeBank::landmark
-              ? (slots.exact > 0 ? 1 : 0) + (slots.summary > 0 ? 1 : 0)
-              : 0) +
-         (slots.bank == DecodeBank::random && slots.random > 0 ? 1 : 0);
-}
-
-// The slots of one split, all of one group, because groups differ in codec and query frame.
-struct DecodeSplit {
-  int32_t used = 0;  // splits that have slots; the others have nothing to do
-  DecodeGroup group = DecodeGroup::recent;
-  int32_t begin = 0, end = 0;  // of the group's readable slots; empty when index >= used
-};
-
 constexpr int32_t decode_tiles(int32_t slots) { return (slots + kDecodeTile - 1) / kDecodeTile; }
 
-// Split `index` of at most `splits` (>= decode_group_count): every split gets the same number of
-// tiles, the least with which all groups fit, but for the last of each group.
+constexpr int32_t decode_tiles(const DecodeCounts& counts) {
+  int32_t tiles = 0;
+  for (const int32_t of_group : counts.of) tiles += decode_tiles(of_group);
+  return tiles;
+}
+
+// What one block reads: a range of the tiles of all groups, in their order.
+struct DecodeSplit {
+  int32_t used = 0;            // splits that have tiles; the others have nothing to do
+  int32_t begin = 0, end = 0;  // tiles; empty when index >= used
+};
+
+// Split `index` of at most `splits`: all get the same number of tiles, but for the last one.
 constexpr DecodeSplit decode_split(const DecodeCounts& counts, int32_t splits, int32_t index) {
-  int32_t tiles[kDecodeGroups] = {};
-  int32_t all = 0;
-  for (int g = 0; g < kDecodeGroups; ++g) all += tiles[g] = decode_tiles(counts.of[g]);
-  DecodeSplit split;
-  int32_t each = all <= splits ? 1 : (all + splits - 1) / splits;
+  const int32_t all = decode_tiles(counts);
   // A division is slow on a GPU, and in short caches every tile is a split.
-  const auto parts = [&](int32_t of) { return each == 1 ? of : (of + each - 1) / each; };
-  for (;; ++each) {
-    split.used = 0;
-    for (int g = 0; g < kDecodeGroups; ++g) split.used += parts(tiles[g]);
-    if (split.used <= splits) break;
-  }
-  int32_t first = 0;  // split of the group's first slot
-  for (int g = 0; g < kDecodeGroups; ++g) {
-    const int32_t of_group = parts(tiles[g]);
-    if (index >= first && index < first + of_group) {
-      split.group = static_cast<DecodeGroup>(g);
-      split.begin = (index - first) * each * kDecodeTile;
-      const int32_t end = split.begin + each * kDecodeTile;
-      split.end = end < counts.of[g] ? end : counts.of[g];
-    }
-    first += of_group;
-  }
+  const int32_t each = all <= splits ? 1 : (all + splits - 1) / splits;
+  DecodeSplit split;
+  split.used = each == 1 ? all : (all + each - 1) / each;
+  if (index >= split.used) return split;
+  split.begin = index * each;
+  split.end = split.begin + each < all ? split.begin + each : all;
   return split;
+}
+
+// The readable slots of one group that a split has; often none.
+struct DecodeSegment {
+  DecodeGroup group = DecodeGroup::recent;
+  int32_t begin = 0, end = 0;
+
+  constexpr bool empty() const { return begin >= end; }
+};
+
+constexpr DecodeSegment decode_segment(const DecodeCounts& counts, const DecodeSplit& split,
+                                       DecodeGroup group) {
+  int32_t first = 0;  // tile of the group
+  for (int g = 0; g < static_cast<int>(group); ++g) first += decode_tiles(counts.of[g]);
+  const int32_t begin = split.begin > first ? split.begin - first : 0;
+  const int32_t end = (split.end - first) * kDecodeTile;
+  return {group, begin * kDecodeTile, end < counts[group] ? end : counts[group]};
 }
 
 }  // namespace kvg::cuda

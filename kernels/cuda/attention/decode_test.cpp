@@ -1,6 +1,7 @@
 #include "base/error.h"
 #include "kernels/cuda/attention/decode_test_util.h"
 
+#include <cmath>
 #include <utility>
 
 namespace kvg::cuda {
@@ -134,6 +135,7 @@ TEST_F(DecodeAttentionTest, AnyNumberOfSplitsMatchesTheReference) {
       test.window = 900;
       test.head_dim = head_dim;
       test.window_codec = codec;
+      test.bank_codec = codec.kind == CodecKind::eden ? eden(3) : codec;
       test.positions = {950, 700};
       CudaContext context;
       DecodeScene scene(context, test, 3);
@@ -142,12 +144,78 @@ TEST_F(DecodeAttentionTest, AnyNumberOfSplitsMatchesTheReference) {
       const std::vector<double> expected = scene.expected(1);
       const int32_t most = params.grid.splits;
       EXPECT_GE(most, 16);
-      for (int32_t splits = decode_group_count(params.slots); splits <= most; ++splits) {
+      for (int32_t splits = 1; splits <= most; ++splits) {
         params.grid.splits = splits;
         scene.poison_output();
         KVG_CHECK_CUDA(launch(params, context.stream()));
         EXPECT_LT(relative_norm(scene.result(), expected), 1e-2) << splits << " splits";
       }
+    }
+  }
+}
+
+std::vector<CodecSpec> streamed_codecs() {
+  std::vector<CodecSpec> specs = {eden(2), eden(4), CodecSpec(), CodecSpec()};
+  specs[2].kind = specs[3].kind = CodecKind::fp8;
+  specs[3].fp8_scale = Fp8Scale::vector;
+  return specs;
+}
+
+// Caches of one dense codec have a kernel of their own: several of its steps, ends within one,
+// rings that wrap around within one, and any number of splits.
+TEST_F(DecodeAttentionTest, StreamedCodecsMatchTheReference) {
+  for (const CodecSpec& codec : streamed_codecs()) {
+    for (const Kept kept : {Kept::full, Kept::window, Kept::sinks}) {
+      for (const auto& [head_dim, group] : {std::pair{64, 3}, {64, 8}, {128, 4}, {128, 8}}) {
+        DecodeCase test;
+        test.name = "streamed";
+        test.kept = kept;
+        test.window = kept == Kept::full ? 0 : 1111;
+        test.head_dim = head_dim;
+        test.group = group;
+        test.window_codec = test.bank_codec = codec;
+        test.positions = {1800, 700, 1119, 31};
+        CudaContext context;
+        DecodeScene scene(context, test, 3);
+        scene.draw_inputs(4);
+        DecodeAttentionLaunch params = decode_attention_launch(scene.device_params(1));
+        EXPECT_TRUE(params.kernel != DecodeKernel::plain && params.kernel != DecodeKernel::mixed);
+        const std::vector<double> expected = scene.expected(1);
+        const int32_t most = params.grid.splits;
+        for (int32_t splits = 1; splits <= most; splits += 3) {
+          params.grid.splits = splits;
+          params.grid.clustered = params.grid.clustered && splits <= kMostInCluster;
+          scene.poison_output();
+          KVG_CHECK_CUDA(launch(params, context.stream()));
+          EXPECT_LT(relative_norm(scene.result(), expected), 1e-2) << splits << " splits";
+        }
+      }
+    }
+  }
+}
+
+// What is stored as NaN is read as NaN, and nothing else is.
+TEST_F(DecodeAttentionTest, NanIsNotHidden) {
+  for (const CodecSpec& codec : streamed_codecs()) {
+    for (const int head_dim : {64, 128}) {
+      DecodeCase test;
+      test.name = "nan";
+      test.head_dim = head_dim;
+      test.window_codec = codec;
+      test.positions = {300, 20};
+      test.streams = 1;
+      test.head_norm = false;
+      CudaContext context;
+      DecodeScene scene(context, test, 6);
+      scene.draw_inputs(7);
+      scene.set_value(3, std::nan(""));
+      decode_attention(context, scene.device_params(0));
+      const std::vector<double> out = scene.result();
+      const std::vector<double> expected = scene.expected(0);
+      for (size_t i = 0; i < out.size(); ++i) {
+        EXPECT_EQ(std::isnan(out[i]), std::isnan(expected[i])) << i;
+      }
+      EXPECT_TRUE(std::isnan(out[3]));
     }
   }
 }
@@ -241,18 +309,23 @@ TEST(DecodeSplitTest, CoversEverySlotOnce) {
   slots.random = 100;
   for (const int32_t position : {0, 3, 4, 63, 64, 200, 303, 304, 305, 1000, 100000}) {
     const DecodeCounts counts = decode_counts(slots, position);
-    for (int32_t splits = decode_group_count(slots); splits < 12; ++splits) {
+    for (int32_t splits = 1; splits < 12; ++splits) {
       DecodeCounts covered;
       const int32_t used = decode_split(counts, splits, 0).used;
       EXPECT_LE(used, splits);
       for (int32_t index = 0; index < splits; ++index) {
         const DecodeSplit split = decode_split(counts, splits, index);
         EXPECT_EQ(split.used, used);
-        if (index >= used) continue;
-        EXPECT_EQ(split.begin, covered[split.group]);
-        EXPECT_GT(split.end, split.begin);
-        EXPECT_EQ(split.begin % kDecodeTile, 0);
-        covered[split.group] = split.end;
+        EXPECT_EQ(split.end > split.begin, index < used);
+        for (int g = 0; g < kDecodeGroups; ++g) {
+          const auto group = static_cast<DecodeGroup>(g);
+          const DecodeSegment segment = decode_segment(counts, split, group);
+          if (segment.empty()) continue;
+          EXPECT_EQ(segment.group, group);
+          EXPECT_EQ(segment.begin, covered[group]);
+          EXPECT_EQ(segment.begin % kDecodeTile, 0);
+          covered[group] = segment.end;
+        }
       }
       for (int g = 0; g < kDecodeGroups; ++g) EXPECT_EQ(covered.of[g], counts.of[g]);
     }

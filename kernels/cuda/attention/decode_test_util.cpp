@@ -262,6 +262,11 @@ void DecodeScene::draw_inputs(uint64_t seed) {
   poison_output();
 }
 
+void DecodeScene::set_value(size_t index, double value) {
+  v_.values[index] = value;
+  v_.device->device.upload(v_.values, v_.dtype);
+}
+
 void DecodeScene::poison_output() const {
   KVG_CHECK_CUDA(cudaMemset(out_->device.data(), 0xff, out_->host.size()));
   KVG_CHECK_CUDA(cudaDeviceSynchronize());

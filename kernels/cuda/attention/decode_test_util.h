@@ -57,6 +57,7 @@ class DecodeScene {
 
   // New queries, keys, values, gates and lambdas in the same memory; poisons the output.
   void draw_inputs(uint64_t seed);
+  void set_value(size_t index, double value);  // of the new tokens' values [sequences, kv_heads, d]
   void advance();
 
   DecodeAttentionParams device_params(int32_t layer);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "kernels/cuda/attention/codec_sets.cuh"
 #include "kernels/cuda/attention/decode_codes.cuh"
 #include "kernels/cuda/attention/mma.cuh"
 #include "kernels/cuda/codec/tile.cuh"
@@ -59,6 +60,13 @@ __device__ inline void copy_bytes(uint32_t to, const uint8_t* codes, int64_t fir
                                   int32_t bytes, int32_t valid, int lane) {
   const uint8_t* from = codes + first;
   const int64_t wrap = period - first;
+  if (valid >= bytes && wrap >= bytes) {
+#pragma unroll 4
+    for (int32_t at = 16 * lane; at < bytes; at += 16 * 32) {
+      cp_async_16(to + static_cast<uint32_t>(at), from + at);
+    }
+    return;
+  }
   for (int32_t at = 16 * lane; at < bytes; at += 16 * 32) {
     const bool inside = at < valid;
     const uint8_t* source = at < wrap ? from + at : from + at - period;
@@ -152,11 +160,11 @@ __device__ inline void decode_band(uint32_t stored, bool f32, int32_t code_bytes
 
 // Vectors of `form` tile that have arrived at `stored`, or, where they do not come through the
 // ring, those of `rows` slots from `first` on, as a tile.
-template <int kHeadDim>
+template <int kHeadDim, typename Codecs>
 __device__ inline void decode_vectors(const DeviceSlots& slots, bool value, int32_t kv_head,
                                       uint32_t stored, const int16_t* band, int32_t first,
                                       int32_t rows, int lane, void* to) {
-  const DeviceCodec& codec = value ? slots.v_codec : slots.k_codec;
+  const auto& codec = Codecs::of(value ? slots.v_codec : slots.k_codec);
   auto* tile = static_cast<__nv_bfloat16*>(to);
   const bool in_ring = ring_bytes(codec) > 0;
   if (in_ring && codec.band_index != nullptr && band != nullptr) {
@@ -334,6 +342,7 @@ struct SlotReader {
 
   // The vectors of a step that has arrived. `band` is [head_dim] of the key codec, in shared
   // memory.
+  template <typename Codecs>
   __device__ DecodeVectors vectors(int32_t step, int32_t place, int warp, int lane,
                                    const int16_t* band) const {
     const uint32_t stored = shared_address(ring(place));
@@ -347,8 +356,8 @@ struct SlotReader {
       if ((value ? v_form : k_form) != SlotForm::tile) continue;
       uint8_t* tile = ring(place) + (value ? k_bytes : 0);
       if (!(value ? v_in_place() : k_in_place())) tile = decoded -= kTileBytes<kHeadDim>;
-      decode_vectors<kHeadDim>(*slots, value, kv_head, value ? out.v : out.k,
-                               value ? nullptr : band, slot(from), rows, lane, tile);
+      decode_vectors<kHeadDim, Codecs>(*slots, value, kv_head, value ? out.v : out.k,
+                                       value ? nullptr : band, slot(from), rows, lane, tile);
       (value ? out.v : out.k) = shared_address(tile);
     }
     __syncwarp();

@@ -27,6 +27,7 @@ cudaError_t launch(const EmbedLaunch& p, cudaStream_t stream) {
   const int64_t pieces = p.rows * (p.row_bytes / 16);
   const int64_t blocks = (pieces + kThreads - 1) / kThreads;
   if (blocks > 0x7fffffff) return cudaErrorInvalidValue;
+  // Not overlapping the launches before it: those after it may count on them (decode.h).
   embed_kernel<<<static_cast<unsigned>(blocks), kThreads, 0, stream>>>(
       p.tokens, static_cast<const uint4*>(p.table), static_cast<uint4*>(p.out), pieces,
       p.row_bytes / 16, p.vocab);

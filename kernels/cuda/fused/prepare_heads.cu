@@ -1,4 +1,5 @@
 #include "kernels/cuda/dependent_launch.cuh"
+#include "kernels/cuda/dependent_launch.h"
 #include "kernels/cuda/fused/prepare_heads.h"
 #include "kernels/cuda/fused/vectors.cuh"
 
@@ -161,9 +162,6 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
   const int vector = index / pieces;
   const bool active = vector < p.heads + 2 * p.kv_heads;
   const Place at = place(p, index % pieces);
-  Pairs x{};
-  if (active) x = load(p, row, vector, at);  // under way while the angles are computed
-
   const int pairs = p.head_dim / 2;
   const int64_t position = p.positions[row];
   const int64_t bank_position = p.bank_positions != nullptr ? p.bank_positions[row] : position;
@@ -174,6 +172,9 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
     fill_turn(p, bank_position, pair, bank);
     fill_turn(p, position - bank_position, pair, distance);
   }
+  wait_for_previous_launch();  // only the projections are its
+  Pairs x{};
+  if (active) x = load(p, row, vector, at);
   __syncthreads();
   if (blockIdx.x == 0) store_gates(p, row);
   if (!active) return;
@@ -216,8 +217,7 @@ cudaError_t launch(const PrepareHeadsLaunch& p, cudaStream_t stream) {
   const int64_t y = p.rows < kMaxGridY ? p.rows : kMaxGridY;
   const dim3 grid(static_cast<unsigned>(blocks), static_cast<unsigned>(y),
                   static_cast<unsigned>((p.rows + y - 1) / y));
-  prepare_heads_kernel<<<grid, kThreads, 0, stream>>>(p);
-  return cudaGetLastError();
+  return launch_overlapping(prepare_heads_kernel, grid, dim3(kThreads), stream, p);
 }
 
 }  // namespace kvg::cuda

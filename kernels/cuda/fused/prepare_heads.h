@@ -40,6 +40,7 @@ struct PrepareHeadsLaunch {
   RopeFrequencies frequencies;
 };
 
+// Overlaps the launch before it, which may write `fused` but not the positions.
 cudaError_t launch(const PrepareHeadsLaunch& params, cudaStream_t stream);
 
 inline int64_t bytes(const PrepareHeadsLaunch& p) {

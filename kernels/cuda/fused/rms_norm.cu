@@ -1,3 +1,5 @@
+#include "kernels/cuda/dependent_launch.cuh"
+#include "kernels/cuda/dependent_launch.h"
 #include "kernels/cuda/fused/rms_norm.h"
 #include "kernels/cuda/fused/vectors.cuh"
 
@@ -28,16 +30,22 @@ __device__ float block_sum(float value) {
 template <typename T, int kEights>
 __global__ void __launch_bounds__(kThreads)
     rms_norm_kernel(T* x, const T* delta, const T* weight, T* out, int64_t hidden, float eps) {
+  allow_next_launch();
   const int64_t row = blockIdx.x * hidden;
   Eight value[kEights] = {};
-  Eight gain[kEights] = {};  // under way while the row is added up
+  Eight gain[kEights] = {};  // under way before the row is there
+#pragma unroll
+  for (int k = 0; k < kEights; ++k) {
+    const int64_t i = (k * kThreads + static_cast<int>(threadIdx.x)) * 8;
+    if (i < hidden) gain[k] = load_eight(weight + i);
+  }
+  wait_for_previous_launch();
   float squares = 0;
 #pragma unroll
   for (int k = 0; k < kEights; ++k) {
     const int64_t i = (k * kThreads + static_cast<int>(threadIdx.x)) * 8;
     if (i >= hidden) break;
     value[k] = load_eight(x + row + i);
-    gain[k] = load_eight(weight + i);
     if (delta != nullptr) {
       const Eight added = load_eight(delta + row + i);
 #pragma unroll
@@ -60,10 +68,10 @@ __global__ void __launch_bounds__(kThreads)
 
 template <typename T, int kEights>
 cudaError_t launch_eights(const RmsNormLaunch& p, cudaStream_t stream) {
-  rms_norm_kernel<T, kEights><<<static_cast<unsigned>(p.rows), kThreads, 0, stream>>>(
-      static_cast<T*>(p.x), static_cast<const T*>(p.delta), static_cast<const T*>(p.weight),
-      static_cast<T*>(p.out), p.hidden, p.eps);
-  return cudaGetLastError();
+  return launch_overlapping(rms_norm_kernel<T, kEights>, dim3(static_cast<unsigned>(p.rows)),
+                            dim3(kThreads), stream, static_cast<T*>(p.x),
+                            static_cast<const T*>(p.delta), static_cast<const T*>(p.weight),
+                            static_cast<T*>(p.out), p.hidden, p.eps);
 }
 
 template <typename T>

@@ -24,6 +24,7 @@ struct RmsNormLaunch {
   DType dtype = DType::bf16;  // of all tensors: bf16 or f32
 };
 
+// Overlaps the launch before it, which may write x and delta but not the weight.
 cudaError_t launch(const RmsNormLaunch& params, cudaStream_t stream);
 
 // Device memory traffic when nothing is cached between the tensors.

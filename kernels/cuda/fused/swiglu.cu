@@ -1,3 +1,5 @@
+#include "kernels/cuda/dependent_launch.cuh"
+#include "kernels/cuda/dependent_launch.h"
 #include "kernels/cuda/fused/swiglu.h"
 #include "kernels/cuda/fused/vectors.cuh"
 
@@ -12,10 +14,12 @@ constexpr int kThreads = 256;
 template <typename T>
 __global__ void __launch_bounds__(kThreads)
     swiglu_kernel(const T* gate_up, T* out, int64_t eights, int64_t ffn) {
+  allow_next_launch();
   const int64_t index = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
   if (index >= eights) return;
   const int64_t row = index * 8 / ffn;
   const int64_t column = index * 8 % ffn;
+  wait_for_previous_launch();
   const Eight gate = load_eight(gate_up + row * 2 * ffn + column);
   const Eight up = load_eight(gate_up + row * 2 * ffn + ffn + column);
   Eight result;
@@ -29,9 +33,9 @@ cudaError_t launch_as(const SwigluLaunch& p, cudaStream_t stream) {
   const int64_t eights = p.rows * p.ffn / 8;
   const int64_t blocks = (eights + kThreads - 1) / kThreads;
   if (blocks > 0x7fffffff) return cudaErrorInvalidValue;
-  swiglu_kernel<T><<<static_cast<unsigned>(blocks), kThreads, 0, stream>>>(
-      static_cast<const T*>(p.gate_up), static_cast<T*>(p.out), eights, p.ffn);
-  return cudaGetLastError();
+  return launch_overlapping(swiglu_kernel<T>, dim3(static_cast<unsigned>(blocks)), dim3(kThreads),
+                            stream, static_cast<const T*>(p.gate_up), static_cast<T*>(p.out),
+                            eights, p.ffn);
 }
 
 }  // namespace

@@ -29,6 +29,7 @@ constexpr bool gemv_serves(int64_t rows, int64_t in) {
   return rows >= 1 && rows <= kGemvMaxRows && in > 0 && in <= kGemvMaxSide && in % 8 == 0;
 }
 
+// Overlaps the launch before it, which may write x but not W.
 cudaError_t launch(const GemvLaunch& params, cudaStream_t stream);
 
 inline int64_t bytes(const GemvLaunch& p) {

@@ -15,7 +15,8 @@ enum class LinearKernel : uint8_t {
 };
 
 // out = x W^T (+ bias): bf16 operands, products added in fp32, out bf16 or f32. The same shape is
-// always computed in the same order, so that results are bitwise repeatable.
+// always computed in the same order, so that results are bitwise repeatable. The launch before it
+// may write x but not W (gemv.h).
 //
 // Compulsory traffic is 2 (rows in + out in + rows out) bytes and a bit, work 2 rows in out FLOPs;
 // below about 200 rows an H200 waits for the weights.
