@@ -4,6 +4,7 @@
 #include "kernels/cuda/attention/decode.h"
 #include "kernels/cuda/attention/decode_attend.cuh"
 #include "kernels/cuda/attention/decode_join.cuh"
+#include "kernels/cuda/attention/mma.cuh"
 #include "kernels/cuda/codec/warp.cuh"
 #include "kernels/cuda/dependent_launch.cuh"
 
@@ -11,8 +12,6 @@
 
 // What the blocks of all decode kernels do before they read slots, and how they are launched.
 namespace kvg::cuda {
-
-inline constexpr float kLog2E = 1.44269504088896340736f;
 
 __device__ inline const DeviceSlots& group_slots(const DeviceDecodeCache& cache,
                                                  DecodeGroup group) {
