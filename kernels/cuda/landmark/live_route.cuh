@@ -166,6 +166,49 @@ __device__ inline void arrange_tile(float* parts, uint64_t used, int kv_heads, f
   }
 }
 
+// The most similar slots of a token, so far as they are known: `slot` is the first of all and
+// `second` the second, or -1; no other slot has a score above `bound`. So a slot may change its
+// score without a look at all of them, almost always.
+struct alignas(16) LiveTop {
+  float score, second_score;
+  int slot, second;
+};
+
+__device__ inline bool comes_first(float score, int slot, float other_score, int other) {
+  return score > other_score || (score == other_score && slot < other);
+}
+
+// tops [t'] of scores, all of them known. By kArrangers threads.
+__device__ inline void find_tops(const float* scores, int thread, LiveTop* tops) {
+  constexpr int kLanes = kArrangers / kLiveTile;  // of a row
+  const int row = thread / kLanes;
+  const int lane = thread % kLanes;
+  LiveTop top{scores[row * kScoreStride + lane], -INFINITY, lane, kLiveSlots};
+  const auto add = [&top](float score, int slot) {
+    if (comes_first(score, slot, top.score, top.slot)) {
+      top = {score, top.score, slot, top.slot};
+    } else if (comes_first(score, slot, top.second_score, top.second)) {
+      top.second_score = score;
+      top.second = slot;
+    }
+  };
+#pragma unroll
+  for (int slot = lane + kLanes; slot < kLiveSlots; slot += kLanes) {
+    add(scores[row * kScoreStride + slot], slot);
+  }
+#pragma unroll
+  for (int offset = 1; offset < kLanes; offset *= 2) {
+    const LiveTop other{__shfl_xor_sync(kWarp, top.score, offset),
+                        __shfl_xor_sync(kWarp, top.second_score, offset),
+                        __shfl_xor_sync(kWarp, top.slot, offset),
+                        __shfl_xor_sync(kWarp, top.second, offset)};
+    add(other.score, other.slot);
+    add(other.second_score, other.second);
+  }
+  if (top.second == kLiveSlots) top.second = -1;  // where scores are NaN
+  if (lane == 0) tops[row] = top;
+}
+
 // What the decisions of a tile do to products with tokens of later tiles.
 struct LiveMoves {
   int decision[kLiveTile];
@@ -178,8 +221,8 @@ struct LiveMoves {
 // the first four heads, lanes 16 .. 31 the same rows and the others.
 //
 // What bounds a token is one chain: the slot of the token before, products and norms of that slot,
-// their new score with this token, the comparison with the best of the other slots. Everything else
-// is started before it or done beside it.
+// their new score with this token, the comparison with the best of the other slots, which each row
+// keeps at hand. Everything else is started before it or done beside it.
 class SummaryRouter {
  public:
   __device__ SummaryRouter(const LiveRules& rules, const float* eta, int kv_heads, int slots,
@@ -199,9 +242,11 @@ class SummaryRouter {
 
   __device__ uint64_t valid() const { return valid_; }
 
-  // Of the TileTable products with slots and their squares move on, and the scores do. `gate`: that
-  // of token lane_id(). Leaves LiveMoves and returns the decision about token lane_id().
-  __device__ int route(float* table, float* scores, int count, float gate, LiveMoves& moves) {
+  // Of the TileTable products with slots and their squares move on, and the scores do. tops [t'] as
+  // find_tops() has them; `gate`: that of token lane_id(). Leaves LiveMoves and returns the decision
+  // about token lane_id().
+  __device__ int route(float* table, float* scores, const LiveTop* tops, int count, float gate,
+                       LiveMoves& moves) {
     const int lane = lane_id();
     const int half = lane / 16;
     const int row = lane % 16;
@@ -212,8 +257,9 @@ class SummaryRouter {
     if (left != 0) {
       int t = __ffs(static_cast<int>(left)) - 1;
       Token token = read_token(table, t, gate);
-      LiveBest best = warp_best_of(scores[t * kScoreStride + lane],
-                                   scores[t * kScoreStride + lane + 32]);
+      LiveTop top = tops[row];  // of the lane's row
+      float bound = top.second_score;
+      LiveBest best{__shfl_sync(kWarp, top.score, t), __shfl_sync(kWarp, top.slot, t)};
 #pragma unroll 1
       for (;;) {
         const bool opens = !(best.score >= tau_merge_) && unused_ >= 0;
@@ -225,11 +271,7 @@ class SummaryRouter {
         Quad own = quad(column + 4 * row);
         left &= left - 1;
         const int following = left != 0 ? __ffs(static_cast<int>(left)) - 1 : t;
-        const float low = scores[following * kScoreStride + lane];
-        const float high = scores[following * kScoreStride + lane + 32];
         const Token next = read_token(table, following, gate);
-        const LiveBest rest = warp_best_of(lane == slot ? -INFINITY : low,
-                                           lane + 32 == slot ? -INFINITY : high);
         Quad added;
         float part[4];
 #pragma unroll
@@ -243,13 +285,13 @@ class SummaryRouter {
           part[k] = own[k] * inverse_norm(squares[k]);
         }
         const float sum = (part[0] + part[1]) + (part[2] + part[3]);
-        const float score =
-            __shfl_sync(kWarp, sum, following) + __shfl_sync(kWarp, sum, following + 16);
-        const float whole = sum + __shfl_xor_sync(kWarp, sum, 16);
+        const float score = sum + __shfl_xor_sync(kWarp, sum, 16);
+        change_score(slot, score, top, bound);
+        best = {__shfl_sync(kWarp, top.score, following), __shfl_sync(kWarp, top.slot, following)};
         quad(column + 4 * row) = own;
         quad(square) = squares;
         quad(moves.added + t * kLiveHeads + half * TileTable::kHeads) = added;
-        if (half == 0) scores[row * kScoreStride + slot] = whole;
+        if (half == 0) scores[row * kScoreStride + slot] = score;
         if (lane == t) decision = opens ? slot + kOpens : slot;
         __syncwarp();
         if (opens) {
@@ -257,8 +299,10 @@ class SummaryRouter {
           unused_ = free_slot(valid_, slots_);
         }
         if (left == 0) break;
-        const bool moved = score > rest.score || (score == rest.score && slot < rest.slot);
-        best = moved ? LiveBest{score, slot} : rest;
+        if (best.slot < 0) {
+          best = warp_best_of(scores[following * kScoreStride + lane],
+                              scores[following * kScoreStride + lane + 32]);
+        }
         t = following;
         token = next;
       }
@@ -268,6 +312,33 @@ class SummaryRouter {
   }
 
  private:
+  // `slot` has a new score.
+  __device__ static void change_score(int slot, float score, LiveTop& top, float& bound) {
+    if (top.slot == slot) {
+      top.slot = top.second;
+      top.score = top.second_score;
+      top.second = -1;
+    } else if (top.second == slot) {
+      top.second = -1;
+    }
+    const bool first = top.slot >= 0 ? comes_first(score, slot, top.score, top.slot)
+                                     : score > bound;
+    const bool second = top.slot >= 0 && (top.second >= 0 ? comes_first(score, slot, top.second_score,
+                                                                        top.second)
+                                                          : score > bound);
+    if (first || second) {
+      if (top.second >= 0) bound = fmaxf(bound, top.second_score);
+      top.second = first ? top.slot : slot;
+      top.second_score = first ? top.score : score;
+      if (first) {
+        top.slot = slot;
+        top.score = score;
+      }
+    } else {
+      bound = top.second >= 0 ? fmaxf(bound, score) : bound;
+    }
+  }
+
   // What is needed of the token that moves a slot.
   struct Token {
     Quad product;  // with the lane's row

@@ -21,6 +21,7 @@ struct SummaryStepShared {
   float inverse[kLiveHeads * kLiveTile];
   float gate[kLiveTile];
   LiveMoves moves;
+  LiveTop tops[kLiveTile];
   uint64_t valid;
 };
 
@@ -43,14 +44,13 @@ class SummaryStep {
 
   // Tokens [first, tokens) of the source.
   __device__ void run(int first, int tokens) {
-    const LaneBand<kDim> band(slow_dims_, kBand);
     SummaryCounts counts(bank_, rules_, eta_, heads_);
     const uint64_t valid = counts.valid();
     SummaryRouter router(rules_, eta_, heads_, slots_, valid);
     if (threadIdx.x == 0) s_.valid = valid;
     for (int row = first; row < tokens; row += kLiveTile) {
       const int count = min(kLiveTile, tokens - row);
-      load_keys(row, count, band);
+      load_keys(row, count);
       __syncthreads();
 #pragma unroll 1
       for (int task = warp_; task < heads_ * (kSlotTasks + kTokenTasks); task += kStepWarps) {
@@ -58,13 +58,15 @@ class SummaryStep {
       }
       __syncthreads();
       if (threadIdx.x < kArrangers) {
-        arrange_tile(s_.parts, s_.valid, heads_, s_.scores, static_cast<int>(threadIdx.x),
-                     kArrangeBarrier);
+        const auto thread = static_cast<int>(threadIdx.x);
+        arrange_tile(s_.parts, s_.valid, heads_, s_.scores, thread, kArrangeBarrier);
+        bar_sync(kArrangeBarrier, kArrangers);
+        find_tops(s_.scores, thread, s_.tops);
       }
       __syncthreads();
       if (warp_ == 0) {
         const float gate = lane_id() < kLiveTile ? s_.gate[lane_id()] : -INFINITY;
-        router.route(s_.parts, s_.scores, count, gate, s_.moves);
+        router.route(s_.parts, s_.scores, s_.tops, count, gate, s_.moves);
         if (lane_id() == 0) s_.valid = router.valid();
       }
       __syncthreads();
@@ -104,7 +106,8 @@ class SummaryStep {
     }
   }
 
-  __device__ void load_keys(int first, int count, const LaneBand<kDim>& band) {
+  __device__ void load_keys(int first, int count) {
+    const LaneBand<kDim> band(slow_dims_, kBand);
     if (warp_ == 0 && lane_id() < kLiveTile) {
       s_.gate[lane_id()] = lane_id() < count ? source_.gate(first + lane_id()) : -INFINITY;
     }
