@@ -59,8 +59,8 @@ std::vector<float> alike_tokens(int64_t tokens, int64_t directions, uint64_t see
   };
   std::vector<float> values;
   for (int64_t t = 0; t < tokens; ++t) {
-    const uint64_t which = splitmix64(seed + static_cast<uint64_t>(t / 3)) %
-                           static_cast<uint64_t>(directions);
+    const uint64_t which =
+        splitmix64(seed + static_cast<uint64_t>(t / 3)) % static_cast<uint64_t>(directions);
     for (int64_t d = 0; d < kRow; ++d) {
       const float common = uniform(seed + (which << 32) + static_cast<uint64_t>(d));
       const float own = uniform(~seed - static_cast<uint64_t>(t * kRow + d));

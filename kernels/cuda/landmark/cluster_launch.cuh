@@ -14,8 +14,8 @@ struct ClusterLaunch {
 };
 
 template <typename Params>
-cudaError_t launch_clusters(void (*kernel)(Params), const Params& params, const ClusterLaunch& shape,
-                            cudaStream_t stream) {
+cudaError_t launch_clusters(void (*kernel)(Params), const Params& params,
+                            const ClusterLaunch& shape, cudaStream_t stream) {
   const cudaError_t status = cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
                                                   cudaFuncAttributeMaxDynamicSharedMemorySize,
                                                   static_cast<int>(shape.shared_bytes));

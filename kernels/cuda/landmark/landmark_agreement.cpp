@@ -41,7 +41,8 @@ bool excused(const LandmarkCase& test, const LandmarkCodecs& codecs, const Token
 }  // namespace
 
 void expect_agreement(CudaContext& context, const LandmarkCase& test,
-                      const std::vector<int64_t>& sizes, uint64_t seed, int steps, bool equal_gates) {
+                      const std::vector<int64_t>& sizes, uint64_t seed, int steps,
+                      bool equal_gates) {
   const LandmarkCodecs codecs(test);
   const Agreement agreement = agreement_of(test);
   int64_t total = 0;

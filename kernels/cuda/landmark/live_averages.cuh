@@ -11,9 +11,12 @@ namespace kvg::cuda {
 // l + 32. `decision` and `gate`: of token lane_id().
 class SummaryCounts {
  public:
-  __device__ SummaryCounts(const DeviceLandmarkBank& bank, const LiveRules& rules,
-                           const float* eta, int kv_heads)
-      : rules_(rules), eta_(eta), kv_heads_(kv_heads), slots_(static_cast<int>(bank.summary.capacity)) {
+  __device__ SummaryCounts(const DeviceLandmarkBank& bank, const LiveRules& rules, const float* eta,
+                           int kv_heads)
+      : rules_(rules),
+        eta_(eta),
+        kv_heads_(kv_heads),
+        slots_(static_cast<int>(bank.summary.capacity)) {
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
       const int slot = lane_id() + 32 * i;
@@ -35,7 +38,9 @@ class SummaryCounts {
   __device__ void take(int decision, float gate, int count) {
     float rates = 0;
     for (int head = 0; head < kv_heads_; ++head) {
-      rates += decision >= kOpens ? 1.0f : rules_.gated_rate ? __fmul_rn(eta_[head], gate) : eta_[head];
+      rates += decision >= kOpens  ? 1.0f
+               : rules_.gated_rate ? __fmul_rn(eta_[head], gate)
+                                   : eta_[head];
     }
     const float stays = 1 - rates / static_cast<float>(kv_heads_);
     bool changed[2] = {};
@@ -98,8 +103,9 @@ __device__ inline void move_lane(const __nv_bfloat16* token, float rate,
 // kDim]; several tokens of one slot in order. decisions [kLiveTile], 16-byte aligned. Warps as in
 // LiveGroups::each().
 template <int kDim>
-__device__ inline void move_averages(const SummaryTokenView& tokens, const int* decisions, float eta,
-                                     bool gated, float* keys, float* values, int warp, int warps) {
+__device__ inline void move_averages(const SummaryTokenView& tokens, const int* decisions,
+                                     float eta, bool gated, float* keys, float* values, int warp,
+                                     int warps) {
   constexpr int kBand = kDim / 2;
   LiveGroups(decisions).each(warp, warps, [&](int slot, unsigned group) {
     auto* key = lane_floats<kBand / 32>(keys + static_cast<int64_t>(slot) * kBand);

@@ -78,8 +78,7 @@ struct LiveLink {
       for (int k = 0; k < 4; ++k) words[k] = __shfl_sync(0xffffffffu, word, i % kQuads * 4 + k);
       const int rank = i / kQuads;
       if (rank >= ctas) continue;
-      st_async(mapa(decisions[place] + i % kQuads * 4, rank), words,
-               mapa(&decided[place], rank));
+      st_async(mapa(decisions[place] + i % kQuads * 4, rank), words, mapa(&decided[place], rank));
     }
     __syncwarp();
   }

@@ -23,8 +23,8 @@ struct ExactMatchShared {
   uint64_t valid;
 };
 
-// Takes the decisions of one pass after the other. kMatchWarps warps, `thread` counts their threads;
-// the first of them knows validity and stamps, slots l and l + 32 by lane l.
+// Takes the decisions of one pass after the other. kMatchWarps warps, `thread` counts their
+// threads; the first of them knows validity and stamps, slots l and l + 32 by lane l.
 class ExactMatcher {
  public:
   __device__ ExactMatcher(const DeviceLandmarkBank& bank, const LiveRules& rules, int kv_heads,

@@ -36,8 +36,7 @@ class ExactPasses {
   __device__ bool done() const { return done_; }
 
   __device__ void open(const LandmarkScanStep& step) {
-    const auto row =
-        static_cast<int32_t>(min(max(int64_t{step.begin}, first_), int64_t{step.end}));
+    const auto row = static_cast<int32_t>(min(max(int64_t{step.begin}, first_), int64_t{step.end}));
     pass_ = {};
     pass_.row = row;
     pass_.tokens = step.end - row;

@@ -114,14 +114,14 @@ __device__ inline float copy_products(const __nv_bfloat16* tokens, const __nv_bf
 // What a head contributes to the decisions about the summary bank, in floats. Tokens t' are
 // normalised (by their slow dimensions), everything else is not.
 struct SummaryPart {
-  static constexpr int kSlots = 0;                                     // [slot, t'] <t', slot>
-  static constexpr int kTokens = kSlots + kLiveSlots * kLiveTile;      // [t, t'] <t', t>
+  static constexpr int kSlots = 0;                                 // [slot, t'] <t', slot>
+  static constexpr int kTokens = kSlots + kLiveSlots * kLiveTile;  // [t, t'] <t', t>
   // The same with the tokens t of the tile before.
   static constexpr int kBefore = kTokens + kLiveTile * kLiveTile;
-  static constexpr int kSquares = kBefore + kLiveTile * kLiveTile;     // [slot] |slot|^2
-  static constexpr int kInverses = kSquares + kLiveSlots;              // [slot] inverse norm
-  static constexpr int kTokenNorms = kInverses + kLiveSlots;           // [t] max(|t|, 1e-6)
-  static constexpr int kTokenSquares = kTokenNorms + kLiveTile;        // [t] |t|^2
+  static constexpr int kSquares = kBefore + kLiveTile * kLiveTile;  // [slot] |slot|^2
+  static constexpr int kInverses = kSquares + kLiveSlots;           // [slot] inverse norm
+  static constexpr int kTokenNorms = kInverses + kLiveSlots;        // [t] max(|t|, 1e-6)
+  static constexpr int kTokenSquares = kTokenNorms + kLiveTile;     // [t] |t|^2
   static constexpr int kFloats = kTokenSquares + kLiveTile;
   // Of the parts of all heads side by side; four heads apart is half of the banks.
   static constexpr int kStride = kFloats + 4;
@@ -130,8 +130,8 @@ struct SummaryPart {
 // Of the exact bank. All vectors are normalised, so the sum over heads is all that matters.
 struct ExactPart {
   static constexpr int kRow = kLiveSlots + 8;
-  static constexpr int kSlots = 0;                            // [t', slot], rows kRow apart
-  static constexpr int kTokens = kSlots + kLiveTile * kRow;   // [t, t']
+  static constexpr int kSlots = 0;                           // [t', slot], rows kRow apart
+  static constexpr int kTokens = kSlots + kLiveTile * kRow;  // [t, t']
   // The same with the tokens t of the pass before.
   static constexpr int kBefore = kTokens + kLiveTile * kLiveTile;
   static constexpr int kFloats = kBefore + kLiveTile * kLiveTile;
@@ -148,8 +148,8 @@ __device__ inline void store_columns(float* products, int first, const float (&c
   column[kLiveTile + g + 8] = c[3] * inverse[g + 8];
 }
 
-// With slots [8 task, 8 task + 8) of the summary bank; `inverse` [t'] of the tokens, `slots` [count,
-// kBand].
+// With slots [8 task, 8 task + 8) of the summary bank; `inverse` [t'] of the tokens, `slots`
+// [count, kBand].
 inline constexpr int kSlotTasks = kLiveSlots / 8;
 template <int kBand>
 __device__ inline void slot_products(int task, const __nv_bfloat16* tokens, const float* inverse,
@@ -203,8 +203,8 @@ __device__ inline void exact_cosines(const __nv_bfloat16* tokens, const float* i
   c[3] *= right * inverse[g + 8];
 }
 
-// Of task 0 .. 7, slots from 8 task on, and of the following kTokenTasks, tokens of the pass, and as
-// many again, tokens of the pass before.
+// Of task 0 .. 7, slots from 8 task on, and of the following kTokenTasks, tokens of the pass, and
+// as many again, tokens of the pass before.
 __device__ inline void store_cosines(int task, const float (&c)[4], float* part) {
   const int g = lane_id() / 4;
   const int t = lane_id() % 4;
@@ -214,8 +214,7 @@ __device__ inline void store_cosines(int task, const float (&c)[4], float* part)
     *reinterpret_cast<float2*>(row + 8 * ExactPart::kRow) = make_float2(c[2], c[3]);
     return;
   }
-  float* column =
-      part + ExactPart::kTokens + (8 * (task - kSlotTasks) + 2 * t) * kLiveTile + g;
+  float* column = part + ExactPart::kTokens + (8 * (task - kSlotTasks) + 2 * t) * kLiveTile + g;
   column[0] = c[0];
   column[kLiveTile] = c[1];
   column[8] = c[2];

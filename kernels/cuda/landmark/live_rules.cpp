@@ -64,8 +64,9 @@ bool is_live(const LandmarkRules& rules, const LandmarkShape& shape, const Landm
   const bool places = aligned(bank.exact.k_codes) && aligned(bank.exact.v_codes) &&
                       aligned(bank.summary.k_codes) && aligned(bank.summary.v_codes);
   return rules_fit(rules) && (rules.gated_rate || !single) && sizes &&
-         shape.exact + shape.summary > 0 && (shape.summary == 0 || 2 * shape.band == shape.head_dim) &&
-         bank.exact_unit == nullptr && bank.summary_unit == nullptr && exact_fits(bank.exact) &&
+         shape.exact + shape.summary > 0 &&
+         (shape.summary == 0 || 2 * shape.band == shape.head_dim) && bank.exact_unit == nullptr &&
+         bank.summary_unit == nullptr && exact_fits(bank.exact) &&
          summary_fits(bank.summary, shape.band) && places;
 }
 

@@ -28,7 +28,8 @@ template <int kDim>
 cudaError_t launch_scan(const LiveScanLaunch& p, cudaStream_t stream) {
   const LandmarkShape& shape = p.scan.layout.shape;
   const int banks = (shape.exact > 0 ? 1 : 0) + (shape.summary > 0 ? 1 : 0);
-  constexpr size_t kBytes = std::max(sizeof(SummaryScanShared<kDim>), sizeof(ExactScanShared<kDim>));
+  constexpr size_t kBytes =
+      std::max(sizeof(SummaryScanShared<kDim>), sizeof(ExactScanShared<kDim>));
   return launch_clusters(live_scan_kernel<kDim>, p,
                          {banks, shape.kv_heads, kLiveThreads, static_cast<uint32_t>(kBytes), true},
                          stream);

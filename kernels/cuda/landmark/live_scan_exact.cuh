@@ -58,8 +58,8 @@ class ExactScan {
     const int64_t at = (int64_t{row} * heads_ + head_) * kDim;
     return lane_bits<kDim>(static_cast<const __nv_bfloat16*>(data) + at);
   }
-  // Starts to bring the tokens of a pass, and where its snapshot goes. `chosen`: which tokens of the
-  // eviction, where the pass is of candidates.
+  // Starts to bring the tokens of a pass, and where its snapshot goes. `chosen`: which tokens of
+  // the eviction, where the pass is of candidates.
   __device__ void fetch(int index, const ExactPass& pass, const int* chosen) {
     static_assert(kCopiers == 32 * kLiveWorkers);
     Tokens& tokens = s_.tokens[index % 3];

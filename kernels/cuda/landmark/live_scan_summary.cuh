@@ -70,9 +70,7 @@ class SummaryScan {
   static constexpr int kWorkBarrier = 1, kTurnBarrier = 2, kFollowBarrier = 3;
   using Tokens = SummaryTokens<kDim>;
 
-  __device__ LiveTiles tiles() const {
-    return {p_, p_.layout.shape.exact > 0 ? rules_.sinks : 0};
-  }
+  __device__ LiveTiles tiles() const { return {p_, p_.layout.shape.exact > 0 ? rules_.sinks : 0}; }
   __device__ static void sync_workers() { bar_sync(kWorkBarrier, 32 * kLiveWorkers); }
   // Of the warp that decides and those that prepare its next tile.
   __device__ static void take_turns() { bar_sync(kTurnBarrier, 32 * (1 + kLiveFollowers)); }
@@ -93,8 +91,8 @@ class SummaryScan {
     const auto row = [](int token) { return token; };
     copy_rows<kDim>(static_cast<const __nv_bfloat16*>(p_.k) + at, stride, tile.count, row,
                     s_.fetched[index % 2], kDim);
-    copy_rows<kDim>(static_cast<const __nv_bfloat16*>(p_.v) + at, stride, tile.count, row, tokens.values,
-                    Tokens::kValueStride);
+    copy_rows<kDim>(static_cast<const __nv_bfloat16*>(p_.v) + at, stride, tile.count, row,
+                    tokens.values, Tokens::kValueStride);
     const auto thread = static_cast<int>(threadIdx.x);
     if (thread < tile.count) {
       cp_async_ca<4>(shared_address(&tokens.gate[thread]), p_.gate + tile.row + thread);
@@ -133,8 +131,7 @@ class SummaryScan {
 
   // The head's keys or values, between global and shared memory.
   __device__ void read_slots(const uint8_t* codes, float* slots, int width) const {
-    const auto* from =
-        reinterpret_cast<const float4*>(codes) + int64_t{head_} * slots_ * width / 4;
+    const auto* from = reinterpret_cast<const float4*>(codes) + int64_t{head_} * slots_ * width / 4;
     for (int i = static_cast<int>(threadIdx.x); i < kLiveSlots * width / 4;
          i += 32 * kLiveWorkers) {
       reinterpret_cast<float4*>(slots)[i] =
@@ -159,8 +156,8 @@ class SummaryScan {
   }
 
   // At its turn i a CTA brings tile i + 3, prepares tile i + 2, moves the averages by the decisions
-  // of tile i, and multiplies tile i + 2 with them. (All in one place: the code of a loop should fit
-  // into the instruction caches.)
+  // of tile i, and multiplies tile i + 2 with them. (All in one place: the code of a loop should
+  // fit into the instruction caches.)
   __device__ void work() {
     const LaneBand<kDim> band(p_.slow_dims, kBand);
     const float eta = p_.eta[head_];

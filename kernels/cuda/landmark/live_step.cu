@@ -30,7 +30,8 @@ __global__ void __launch_bounds__(kStepThreads, kPlain ? 2 : 1)
     SummaryStep<kDim, kPlain>(p, source, *reinterpret_cast<SummaryStepShared<kDim>*>(shared))
         .run(static_cast<int>(max(pinned, int64_t{0})), tokens);
   } else {
-    ExactStep<kDim, kPlain>(p, source, *reinterpret_cast<ExactStepShared<kDim>*>(shared)).run(tokens);
+    ExactStep<kDim, kPlain>(p, source, *reinterpret_cast<ExactStepShared<kDim>*>(shared))
+        .run(tokens);
   }
 }
 
@@ -40,9 +41,11 @@ cudaError_t launch_step(const LiveStepLaunch& p, cudaStream_t stream) {
   const int banks = (shape.exact > 0 ? 1 : 0) + (shape.summary > 0 ? 1 : 0);
   const auto caches = static_cast<int>(p.step.plan.layers * p.step.plan.sequences);
   if (caches == 0) return cudaSuccess;
-  constexpr size_t kBytes = std::max(sizeof(SummaryStepShared<kDim>), sizeof(ExactStepShared<kDim>));
+  constexpr size_t kBytes =
+      std::max(sizeof(SummaryStepShared<kDim>), sizeof(ExactStepShared<kDim>));
   return launch_clusters(p.plain ? live_step_kernel<kDim, true> : live_step_kernel<kDim, false>, p,
-                         {banks * caches, 1, kStepThreads, static_cast<uint32_t>(kBytes), false}, stream);
+                         {banks * caches, 1, kStepThreads, static_cast<uint32_t>(kBytes), false},
+                         stream);
 }
 
 }  // namespace

@@ -72,12 +72,14 @@ class SummaryStep {
       __syncthreads();
       load_values(row, count);
       __syncthreads();
-      if (warp_ == 0) counts.take(s_.moves.decision[lane_id() % kLiveTile], s_.gate[lane_id() % kLiveTile], count);
+      if (warp_ == 0)
+        counts.take(s_.moves.decision[lane_id() % kLiveTile], s_.gate[lane_id() % kLiveTile],
+                    count);
 #pragma unroll 1
       for (int head = warp_; head < heads_; head += kStepWarps) {
         move_averages<kDim>({s_.keys + head * s_.kKeys, s_.values + head * s_.kValues, s_.gate},
-                            s_.moves.decision, eta_[head], rules_.gated_rate, keys(head), values(head), 0,
-                            1);
+                            s_.moves.decision, eta_[head], rules_.gated_rate, keys(head),
+                            values(head), 0, 1);
       }
       __syncthreads();
     }
@@ -114,8 +116,8 @@ class SummaryStep {
     for_each_vector<kDim, kPlain>(
         source_, false, heads_, count, [=](int i) { return first + i; },
         [&](int head, int i, const LaneBits<kDim>& bits) {
-          const float inverse = store_key<kDim>(
-              bits, band, s_.keys + head * s_.kKeys + i * kTokenStride<kBand>);
+          const float inverse =
+              store_key<kDim>(bits, band, s_.keys + head * s_.kKeys + i * kTokenStride<kBand>);
           if (lane_id() == 0) s_.inverse[head * kLiveTile + i] = inverse;
         });
   }

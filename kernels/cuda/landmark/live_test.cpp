@@ -54,8 +54,8 @@ TEST_F(CudaLiveLandmarkTest, Blocks) {
   uint64_t seed = 600;
   for (const int64_t block : {16, 17, 64, 100, 256}) {
     for (const bool equal_gates : {false, true}) {
-      LandmarkCase test = live_case("live, block " + std::to_string(block) +
-                                    (equal_gates ? ", equal gates" : ""));
+      LandmarkCase test =
+          live_case("live, block " + std::to_string(block) + (equal_gates ? ", equal gates" : ""));
       test.kv_heads = 4;
       test.rules.exact_candidates = (block + 7) / 8;
       test.rules.tau_merge = 0.8;

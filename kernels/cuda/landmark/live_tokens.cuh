@@ -128,9 +128,9 @@ __device__ inline float store_key(const LaneBits<kDim>& x, const LaneBand<kDim>&
   return inverse_norm(warp_sum(lane_squares<kDim>(slow)));
 }
 
-// Starts to copy rows row(0) .. row(count - 1) of one head, `stride` elements apart in global memory,
-// to rows `pitch` apart in shared memory; those from `count` up to a tile are zero. By kCopiers
-// threads.
+// Starts to copy rows row(0) .. row(count - 1) of one head, `stride` elements apart in global
+// memory, to rows `pitch` apart in shared memory; those from `count` up to a tile are zero. By
+// kCopiers threads.
 inline constexpr int kCopiers = 256;
 template <int kDim, typename Row>
 __device__ inline void copy_rows(const void* from, int64_t stride, int count, Row row,

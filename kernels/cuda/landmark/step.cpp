@@ -75,8 +75,7 @@ void landmark_evict(CudaContext& context, CudaDecodeState& state, const Tensor& 
   const auto plain = [](const Codec& codec) { return codec.spec().kind == CodecKind::bf16; };
   const LiveStepLaunch step{p, live_rules(plan.rules),
                             plain(*cache.recent.k_codec) && plain(*cache.recent.v_codec)};
-  KVG_CHECK_CUDA(live ? launch(step, context.stream())
-                      : launch(p, context.stream()));
+  KVG_CHECK_CUDA(live ? launch(step, context.stream()) : launch(p, context.stream()));
 }
 
 }  // namespace kvg::cuda
