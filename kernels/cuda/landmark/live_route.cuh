@@ -65,8 +65,8 @@ struct LiveMoves {
 // the first four heads, lanes 16 .. 31 the same rows and the others.
 //
 // What bounds a token is one chain: the slot of the token before, products and norms of that slot,
-// their new score with this token, the comparison with the best of the other slots, which each row
-// keeps at hand. Everything else is started before it or done beside it.
+// their new score with this token, the comparison with the best of the other slots. Everything else
+// is started before it or done beside it.
 class SummaryRouter {
  public:
   __device__ SummaryRouter(const LiveRules& rules, const float* eta, int kv_heads, int slots,
@@ -86,11 +86,9 @@ class SummaryRouter {
 
   __device__ uint64_t valid() const { return valid_; }
 
-  // Of the TileTable products with slots and their squares move on, and the scores do. tops [t'] as
-  // find_tops() has them; `gate`: that of token lane_id(). Leaves LiveMoves and returns the
-  // decision about token lane_id().
-  __device__ int route(float* table, float* scores, const LiveTop* tops, int count, float gate,
-                       LiveMoves& moves) {
+  // Of the TileTable products with slots and their squares move on, and the scores do. `gate`: that
+  // of token lane_id(). Leaves LiveMoves and returns the decision about token lane_id().
+  __device__ int route(float* table, float* scores, int count, float gate, LiveMoves& moves) {
     const int lane = lane_id();
     const int half = lane / 16;
     const int row = lane % 16;
@@ -101,9 +99,8 @@ class SummaryRouter {
     if (left != 0) {
       int t = __ffs(static_cast<int>(left)) - 1;
       Token token = read_token(table, t, gate);
-      LiveTop top = tops[row];  // of the lane's row
-      float bound = top.second_score;
-      LiveBest best{__shfl_sync(kWarp, top.score, t), __shfl_sync(kWarp, top.slot, t)};
+      LiveBest best =
+          warp_best_of(scores[t * kScoreStride + lane], scores[t * kScoreStride + lane + 32]);
 #pragma unroll 1
       for (;;) {
         const bool opens = !(best.score >= tau_merge_) && unused_ >= 0;
@@ -115,7 +112,11 @@ class SummaryRouter {
         Quad own = quad(column + 4 * row);
         left &= left - 1;
         const int following = left != 0 ? __ffs(static_cast<int>(left)) - 1 : t;
+        const float low = scores[following * kScoreStride + lane];
+        const float high = scores[following * kScoreStride + lane + 32];
         const Token next = read_token(table, following, gate);
+        const LiveBest rest =
+            warp_best_of(lane == slot ? -INFINITY : low, lane + 32 == slot ? -INFINITY : high);
         Quad added;
         float part[4];
 #pragma unroll
@@ -129,13 +130,13 @@ class SummaryRouter {
           part[k] = own[k] * inverse_norm(squares[k]);
         }
         const float sum = (part[0] + part[1]) + (part[2] + part[3]);
-        const float score = sum + __shfl_xor_sync(kWarp, sum, 16);
-        change_score(slot, score, top, bound);
-        best = {__shfl_sync(kWarp, top.score, following), __shfl_sync(kWarp, top.slot, following)};
+        const float score =
+            __shfl_sync(kWarp, sum, following) + __shfl_sync(kWarp, sum, following + 16);
+        const float whole = sum + __shfl_xor_sync(kWarp, sum, 16);
         quad(column + 4 * row) = own;
         quad(square) = squares;
         quad(moves.added + t * kLiveHeads + half * TileTable::kHeads) = added;
-        if (half == 0) scores[row * kScoreStride + slot] = score;
+        if (half == 0) scores[row * kScoreStride + slot] = whole;
         if (lane == t) decision = opens ? slot + kOpens : slot;
         __syncwarp();
         if (opens) {
@@ -143,10 +144,8 @@ class SummaryRouter {
           unused_ = free_slot(valid_, slots_);
         }
         if (left == 0) break;
-        if (best.slot < 0) {
-          best = warp_best_of(scores[following * kScoreStride + lane],
-                              scores[following * kScoreStride + lane + 32]);
-        }
+        const bool moved = score > rest.score || (score == rest.score && slot < rest.slot);
+        best = moved ? LiveBest{score, slot} : rest;
         t = following;
         token = next;
       }
@@ -156,33 +155,6 @@ class SummaryRouter {
   }
 
  private:
-  // `slot` has a new score.
-  __device__ static void change_score(int slot, float score, LiveTop& top, float& bound) {
-    if (top.slot == slot) {
-      top.slot = top.second;
-      top.score = top.second_score;
-      top.second = -1;
-    } else if (top.second == slot) {
-      top.second = -1;
-    }
-    const bool first =
-        top.slot >= 0 ? comes_first(score, slot, top.score, top.slot) : score > bound;
-    const bool second =
-        top.slot >= 0 &&
-        (top.second >= 0 ? comes_first(score, slot, top.second_score, top.second) : score > bound);
-    if (first || second) {
-      if (top.second >= 0) bound = fmaxf(bound, top.second_score);
-      top.second = first ? top.slot : slot;
-      top.second_score = first ? top.score : score;
-      if (first) {
-        top.slot = slot;
-        top.score = score;
-      }
-    } else {
-      bound = top.second >= 0 ? fmaxf(bound, score) : bound;
-    }
-  }
-
   // What is needed of the token that moves a slot.
   struct Token {
     Quad product;  // with the lane's row

@@ -33,7 +33,6 @@ struct SummaryScanShared {
   // In the first CTA.
   float scores[2][kLiveTile * kScoreStride];
   LiveMoves moves;
-  LiveTop tops[kLiveTile];  // of the tile that is decided next
 };
 
 template <int kDim>
@@ -212,7 +211,7 @@ class SummaryScan {
       if (more) mine = gate(tile, lane_id());
       take_turns();  // the tile is ready
       float* parts = s_.link.wait_parts(i);
-      const int decision = router.route(parts, s_.scores[i % 2], s_.tops, count, now, s_.moves);
+      const int decision = router.route(parts, s_.scores[i % 2], count, now, s_.moves);
       s_.link.broadcast(i, heads_, decision);
       take_turns();
     }
@@ -238,8 +237,6 @@ class SummaryScan {
         follow_moves(s_.moves, rules_, p_.eta, heads_, parts, scores, warp, kLiveFollowers);
         used |= opened();
       }
-      bar_sync(kFollowBarrier, kArrangers);
-      find_tops(scores, thread, s_.tops);
       take_turns();  // this one may be
     }
     if (i > 0) take_turns();

@@ -21,7 +21,6 @@ struct SummaryStepShared {
   float inverse[kLiveHeads * kLiveTile];
   float gate[kLiveTile];
   LiveMoves moves;
-  LiveTop tops[kLiveTile];
   uint64_t valid;
 };
 
@@ -60,13 +59,11 @@ class SummaryStep {
       if (threadIdx.x < kArrangers) {
         const auto thread = static_cast<int>(threadIdx.x);
         arrange_tile(s_.parts, s_.valid, heads_, s_.scores, thread, kArrangeBarrier);
-        bar_sync(kArrangeBarrier, kArrangers);
-        find_tops(s_.scores, thread, s_.tops);
       }
       __syncthreads();
       if (warp_ == 0) {
         const float gate = lane_id() < kLiveTile ? s_.gate[lane_id()] : -INFINITY;
-        router.route(s_.parts, s_.scores, s_.tops, count, gate, s_.moves);
+        router.route(s_.parts, s_.scores, count, gate, s_.moves);
         if (lane_id() == 0) s_.valid = router.valid();
       }
       __syncthreads();

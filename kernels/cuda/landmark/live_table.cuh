@@ -123,46 +123,4 @@ __device__ inline void arrange_tile(float* parts, uint64_t used, int kv_heads, f
   }
 }
 
-// The most similar slots of a token, so far as they are known: `slot` is the first of all and
-// `second` the second, or -1; no other slot has a score above `bound`. So a slot may change its
-// score without a look at all of them, almost always.
-struct alignas(16) LiveTop {
-  float score, second_score;
-  int slot, second;
-};
-
-__device__ inline bool comes_first(float score, int slot, float other_score, int other) {
-  return score > other_score || (score == other_score && slot < other);
-}
-
-// tops [t'] of scores, all of them known. By kArrangers threads.
-__device__ inline void find_tops(const float* scores, int thread, LiveTop* tops) {
-  constexpr int kLanes = kArrangers / kLiveTile;  // of a row
-  const int row = thread / kLanes;
-  const int lane = thread % kLanes;
-  LiveTop top{scores[row * kScoreStride + lane], -INFINITY, lane, kLiveSlots};
-  const auto add = [&top](float score, int slot) {
-    if (comes_first(score, slot, top.score, top.slot)) {
-      top = {score, top.score, slot, top.slot};
-    } else if (comes_first(score, slot, top.second_score, top.second)) {
-      top.second_score = score;
-      top.second = slot;
-    }
-  };
-#pragma unroll
-  for (int slot = lane + kLanes; slot < kLiveSlots; slot += kLanes) {
-    add(scores[row * kScoreStride + slot], slot);
-  }
-#pragma unroll
-  for (int offset = 1; offset < kLanes; offset *= 2) {
-    const LiveTop other{
-        __shfl_xor_sync(kWarp, top.score, offset), __shfl_xor_sync(kWarp, top.second_score, offset),
-        __shfl_xor_sync(kWarp, top.slot, offset), __shfl_xor_sync(kWarp, top.second, offset)};
-    add(other.score, other.slot);
-    add(other.second_score, other.second);
-  }
-  if (top.second == kLiveSlots) top.second = -1;  // where scores are NaN
-  if (lane == 0) tops[row] = top;
-}
-
 }  // namespace kvg::cuda
