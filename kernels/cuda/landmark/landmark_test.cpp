@@ -8,8 +8,6 @@
 #include "kernels/cuda/landmark/step.h"
 
 #include <algorithm>
-#include <chrono>
-#include <cstdio>
 #include <vector>
 
 namespace kvg::cuda {

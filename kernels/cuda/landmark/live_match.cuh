@@ -64,7 +64,9 @@ class ExactMatcher {
     const float share = 1.0f / static_cast<float>(kv_heads_);
     for (int i = thread_; i < ExactPart::kFloats / 4; i += kMatchThreads) {
       float4 sum = make_float4(0, 0, 0, 0);
-      for (int head = 0; head < kv_heads_; ++head) {
+#pragma unroll
+      for (int head = 0; head < kLiveHeads; ++head) {
+        if (head >= kv_heads_) continue;
         const float4 part = reinterpret_cast<const float4*>(parts + head * stride)[i];
         sum.x += part.x;
         sum.y += part.y;
@@ -196,13 +198,12 @@ class ExactMatcher {
       const float* row = s_.sums + ExactPart::kSlots + place * ExactPart::kRow + lane_id();
       const float scores[2] = {row[0], row[32]};
       const int oldest = victim();
-      if (!(__shfl_sync(kWarp, gate, c) >= rules_.tau_gate)) continue;
       const LiveBest best =
           warp_best_of(valid_[0] ? scores[0] : -INFINITY, valid_[1] ? scores[1] : -INFINITY);
       const bool any = __any_sync(kWarp, valid_[0] || valid_[1]);
       const bool novel = !any || best.score < rules_.tau_novel;
       const int slot = novel ? oldest : best.slot;
-      if (slot < 0) continue;
+      if (!(__shfl_sync(kWarp, gate, c) >= rules_.tau_gate) || slot < 0) continue;
       const int position = first_position_ + pass.row + token;
 #pragma unroll
       for (int i = 0; i < 2; ++i) {

@@ -9,7 +9,8 @@ namespace kvg::cuda {
 
 // The scan of scan.h where is_live() says so: a cluster for each bank, with a CTA for each KV head,
 // which has the head's slots in shared memory. One warp of the first CTA takes the decisions from
-// what all CTAs send it, and sends them back. Compute capability 9.0.
+// what all CTAs send it, and sends them back. Of scan.layout only the shape counts. Compute
+// capability 9.0.
 struct LiveScanLaunch {
   LandmarkScanLaunch scan;
   LiveRules rules;

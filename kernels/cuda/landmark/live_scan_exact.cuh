@@ -18,7 +18,7 @@ struct ExactScanShared {
   alignas(16) __nv_bfloat16 keys[kLiveSlots * kDim];  // as in global memory, and so are the values
   alignas(16) __nv_bfloat16 values[kLiveSlots * kDim];
   alignas(16) ExactTokens<kDim> tokens[3];
-  uint8_t* snapshot[3][2];  // keys and values
+  uint8_t* snapshot[3][2];  // keys and values, null: none
   ExactLink link;
   // In the first CTA.
   ExactMatchShared match;
@@ -73,10 +73,14 @@ class ExactScan {
                     tokens.keys, kTokenStride<kDim>);
     copy_rows<kDim>(static_cast<const __nv_bfloat16*>(p_.v) + at, stride, pass.count, row,
                     tokens.values, kTokenStride<kDim>);
-    if (threadIdx.x == 0 && pass.snapshot >= 0) {
-      const DeviceSlots& to = p_.snapshots[pass.snapshot].exact;
-      cp_async_ca<8>(shared_address(&s_.snapshot[index % 3][0]), &to.k_codes);
-      cp_async_ca<8>(shared_address(&s_.snapshot[index % 3][1]), &to.v_codes);
+    if (threadIdx.x == 0) {
+      uint8_t** snapshot = s_.snapshot[index % 3];
+      snapshot[0] = nullptr;
+      if (pass.snapshot >= 0) {
+        const DeviceSlots& to = p_.snapshots[pass.snapshot].exact;
+        cp_async_ca<8>(shared_address(&snapshot[0]), &to.k_codes);
+        cp_async_ca<8>(shared_address(&snapshot[1]), &to.v_codes);
+      }
     }
     cp_async_commit();
   }
@@ -161,52 +165,53 @@ class ExactScan {
     s_.link.send(index, head_, 32 * kLiveWorkers, kWorkBarrier);
   }
 
+  // At its turn i a CTA multiplies pass i + 1 with the slots, unless that has to wait, and brings
+  // pass i + 2; then it writes what pass i decides. A pass that waits is brought and multiplied
+  // after that.
   __device__ void work() {
-    ScanPasses walk(p_, rules_);
-    ExactPass pass, second, third;  // the one that is decided, and the two after it
-    int known = 0;                  // of these
-    if (walk.next(pass)) ++known;
-    if (known == 1 && walk.next(second)) ++known;
     read_slots(p_.bank.exact.k_codes, s_.keys);
     read_slots(p_.bank.exact.v_codes, s_.values);
     finish_writes();
-    // A pass that waits is brought when it is its turn, any other one before.
-    if (known > 0) {
-      if (pass.pins > 0) pin(pass);
-      fetch(0, pass, nullptr);
-      prepare(0);
-      if (known > 1 && !second.waits()) fetch(1, second, nullptr);
-      multiply_and_send(0);
-    }
-    for (int i = 0; known > 0; ++i) {
-      const bool more = known > 1;
-      const bool waits = more && second.waits();
-      if (more && walk.next(third)) ++known;
-      if (more && !waits) {
+    ScanPasses walk(p_, rules_);
+    ExactPass next, third;  // passes i + 1 and i + 2
+    bool more = walk.next(next);
+    bool brought = false;  // pass i + 1
+#pragma unroll 1
+    for (int i = -1; i < 0 || more; ++i) {
+      const bool any = more;
+      const bool waits = any && (next.waits() || !brought);
+      const bool yet_more = any && walk.next(third);
+      const int* words = nullptr;
+#pragma unroll 1
+      for (int part = 0; part < 2; ++part) {
+        if (part == 1 && i >= 0) words = write_decided(i);
+        if (!any || (part == 1) != waits) continue;
+        if (waits) {
+          if (next.pins > 0) pin(next);
+          fetch(i + 1, next, words == nullptr ? nullptr : words + kLiveTile);
+        }
         prepare(i + 1);
-        if (known > 2 && !third.waits()) fetch(i + 2, third, nullptr);
+        brought = yet_more && !third.waits();
+        if (brought) fetch(i + 2, third, nullptr);
         multiply_and_send(i + 1);
       }
-      const int* words = s_.link.wait_decisions(i);
-      write(s_.tokens[i % 3], words[lane_id()]);
-      if (threadIdx.x == 0 && pass.snapshot >= 0) {
-        store_slots(s_.snapshot[i % 3][0], s_.snapshot[i % 3][1]);
-      }
-      if (waits) {
-        if (second.pins > 0) pin(second);
-        fetch(i + 1, second, words + kLiveTile);
-        prepare(i + 1);
-        if (known > 2 && !third.waits()) fetch(i + 2, third, nullptr);
-        multiply_and_send(i + 1);
-      }
-      pass = second;
-      second = third;
-      --known;
+      next = third;
+      more = yet_more;
+      if (any && !more) write_decided(i + 1);
     }
     finish_writes();
     if (threadIdx.x != 0) return;
     store_slots(p_.bank.exact.k_codes, p_.bank.exact.v_codes);
     cp_async_bulk_wait_group();
+  }
+
+  // Returns the words of the decision.
+  __device__ const int* write_decided(int index) {
+    const int* words = s_.link.wait_decisions(index);
+    write(s_.tokens[index % 3], words[lane_id()]);
+    uint8_t* const* snapshot = s_.snapshot[index % 3];
+    if (threadIdx.x == 0 && snapshot[0] != nullptr) store_slots(snapshot[0], snapshot[1]);
+    return words;
   }
 
   // In the first CTA, for all heads.

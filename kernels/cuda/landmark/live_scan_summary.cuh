@@ -28,7 +28,7 @@ struct SummaryScanShared {
   alignas(16) float values[kLiveSlots * kDim];
   alignas(16) SummaryTokens<kDim> tokens[4];
   alignas(16) __nv_bfloat16 fetched[2][kLiveTile * kDim];  // keys, all dimensions
-  uint8_t* snapshot[4][2];                                 // keys and values
+  uint8_t* snapshot[4][2];                                 // keys and values, null: none
   SummaryLink link;
   // In the first CTA.
   float scores[2][kLiveTile * kScoreStride];
@@ -96,10 +96,14 @@ class SummaryScan {
     if (thread < tile.count) {
       cp_async_ca<4>(shared_address(&tokens.gate[thread]), p_.gate + tile.row + thread);
     }
-    if (thread == 0 && tile.snapshot >= 0) {
-      const DeviceSlots& to = p_.snapshots[tile.snapshot].summary;
-      cp_async_ca<8>(shared_address(&s_.snapshot[index % 4][0]), &to.k_codes);
-      cp_async_ca<8>(shared_address(&s_.snapshot[index % 4][1]), &to.v_codes);
+    if (thread == 0) {
+      uint8_t** snapshot = s_.snapshot[index % 4];
+      snapshot[0] = nullptr;
+      if (tile.snapshot >= 0) {
+        const DeviceSlots& to = p_.snapshots[tile.snapshot].summary;
+        cp_async_ca<8>(shared_address(&snapshot[0]), &to.k_codes);
+        cp_async_ca<8>(shared_address(&snapshot[1]), &to.v_codes);
+      }
     }
     cp_async_commit();
   }
@@ -150,49 +154,41 @@ class SummaryScan {
     s_.link.send(index, head_, 32 * kLiveWorkers, kWorkBarrier);
   }
 
+  // At its turn i a CTA brings tile i + 3, prepares tile i + 2, moves the averages by the decisions
+  // of tile i, and multiplies tile i + 2 with them. (All in one place: the code of a loop should
+  // fit into the instruction caches.)
   __device__ void work() {
     const LaneBand<kDim> band(p_.slow_dims, kBand);
     const float eta = p_.eta[head_];
-    const bool gated = rules_.gated_rate;
-    LiveTiles walk = tiles();
-    LiveTile tile, second, third;  // the one that is decided, and the two after it
-    int known = 0;                 // of these
-    if (walk.next(tile)) fetch(known++, tile);
-    if (known == 1 && walk.next(second)) fetch(known++, second);
     read_slots(p_.bank.summary.k_codes, s_.keys, kBand);
     read_slots(p_.bank.summary.v_codes, s_.values, kDim);
-    for (int i = 0; i < known; ++i) {
-      prepare(i, band);
-      multiply_and_send(i);
-    }
-    if (known == 2 && walk.next(third)) fetch(known++, third);
-    for (int i = 0; known > 0; ++i) {
-      const bool ahead = known == 3;
+    LiveTiles walk = tiles();
+    int known = 0;  // tiles brought
+#pragma unroll 1
+    for (int i = -3; i < 0 || i < known; ++i) {
+      const bool ahead = i + 2 >= 0 && i + 2 < known;
       if (ahead) prepare(i + 2, band);
-      const int snapshot = tile.snapshot;
-      tile = second;
-      second = third;
-      --known;
-      if (ahead && walk.next(third)) {
-        fetch(i + 3, third);
-        ++known;
-      }
-      const int* decisions = s_.link.wait_decisions(i);
-      if (threadIdx.x == 0) cp_async_bulk_wait_group_read();  // of the snapshot before
-      sync_workers();
-      const Tokens& tokens = s_.tokens[i % 4];
-      move_averages<kDim>({tokens.keys, tokens.values, tokens.gate}, decisions, eta, gated, s_.keys,
-                          s_.values, warp_, kLiveWorkers);
-      fence_proxy_async();
-      sync_workers();
-      if (threadIdx.x == 0 && snapshot >= 0) {
-        store_slots(s_.snapshot[i % 4][0], s_.snapshot[i % 4][1]);
-      }
+      LiveTile tile;
+      if (known == i + 3 && walk.next(tile)) fetch(known++, tile);
+      if (i >= 0) follow_decisions(i, eta);
       if (ahead) multiply_and_send(i + 2);
     }
     if (threadIdx.x != 0) return;
     store_slots(p_.bank.summary.k_codes, p_.bank.summary.v_codes);
     cp_async_bulk_wait_group();
+  }
+
+  __device__ void follow_decisions(int index, float eta) {
+    const int* decisions = s_.link.wait_decisions(index);
+    if (threadIdx.x == 0) cp_async_bulk_wait_group_read();  // of the snapshot before
+    sync_workers();
+    const Tokens& tokens = s_.tokens[index % 4];
+    move_averages<kDim>({tokens.keys, tokens.values, tokens.gate}, decisions, eta,
+                        rules_.gated_rate, s_.keys, s_.values, warp_, kLiveWorkers);
+    fence_proxy_async();
+    sync_workers();
+    uint8_t* const* snapshot = s_.snapshot[index % 4];
+    if (threadIdx.x == 0 && snapshot[0] != nullptr) store_slots(snapshot[0], snapshot[1]);
   }
 
   // ---- In the first CTA, for all heads.
@@ -225,32 +221,33 @@ class SummaryScan {
   __device__ void follow() {
     static_assert(kArrangers == 32 * kLiveFollowers);
     const int warp = warp_ - kLiveWorkers - 2;
-    if (warp >= kLiveFollowers) return;
     const int thread = static_cast<int>(threadIdx.x) - 32 * (kLiveWorkers + 2);
+    if (warp >= kLiveFollowers) return;
     uint64_t used = valid();
     LiveTiles walk = tiles();
     LiveTile tile;
-    if (!walk.next(tile)) return;
-    arrange_tile(s_.link.wait_parts(0), used, heads_, s_.scores[0], thread, kFollowBarrier);
-    take_turns();
-    for (int i = 1;; ++i) {
-      const bool more = walk.next(tile);
+    int i = 0;
+#pragma unroll 1
+    for (; walk.next(tile); ++i) {
+      float* parts = s_.link.wait_parts(i);
       float* scores = s_.scores[i % 2];
-      float* parts = nullptr;
-      if (more) {
-        parts = s_.link.wait_parts(i);
-        arrange_tile(parts, used, heads_, scores, thread, kFollowBarrier);
+      arrange_tile(parts, used, heads_, scores, thread, kFollowBarrier);
+      if (i > 0) {
+        take_turns();  // the tile before is decided
+        follow_moves(s_.moves, rules_, p_.eta, heads_, parts, scores, warp, kLiveFollowers);
+        used |= opened();
       }
-      take_turns();  // the tile before is decided
-      if (!more) return;
-      follow_moves(s_.moves, rules_, p_.eta, heads_, parts, scores, warp, kLiveFollowers);
-      const int decision = s_.moves.decision[lane_id() % kLiveTile];
-      const int opened = decision >= kOpens ? decision % kOpens : -1;
-      const unsigned low = opened >= 0 && opened < 32 ? 1u << opened : 0;
-      const unsigned high = opened >= 32 ? 1u << (opened - 32) : 0;
-      used |= __reduce_or_sync(kWarp, low) | uint64_t{__reduce_or_sync(kWarp, high)} << 32;
-      take_turns();
+      take_turns();  // this one may be
     }
+    if (i > 0) take_turns();
+  }
+  // Slots that the last tile has opened.
+  __device__ uint64_t opened() const {
+    const int decision = s_.moves.decision[lane_id() % kLiveTile];
+    const int slot = decision >= kOpens ? decision % kOpens : -1;
+    const unsigned low = slot >= 0 && slot < 32 ? 1u << slot : 0;
+    const unsigned high = slot >= 32 ? 1u << (slot - 32) : 0;
+    return __reduce_or_sync(kWarp, low) | uint64_t{__reduce_or_sync(kWarp, high)} << 32;
   }
 
   __device__ void keep_counts() {

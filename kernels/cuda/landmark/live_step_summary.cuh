@@ -43,14 +43,13 @@ class SummaryStep {
 
   // Tokens [first, tokens) of the source.
   __device__ void run(int first, int tokens) {
-    const LaneBand<kDim> band(slow_dims_, kBand);
     SummaryCounts counts(bank_, rules_, eta_, heads_);
     const uint64_t valid = counts.valid();
     SummaryRouter router(rules_, eta_, heads_, slots_, valid);
     if (threadIdx.x == 0) s_.valid = valid;
     for (int row = first; row < tokens; row += kLiveTile) {
       const int count = min(kLiveTile, tokens - row);
-      load_keys(row, count, band);
+      load_keys(row, count);
       __syncthreads();
 #pragma unroll 1
       for (int task = warp_; task < heads_ * (kSlotTasks + kTokenTasks); task += kStepWarps) {
@@ -58,8 +57,8 @@ class SummaryStep {
       }
       __syncthreads();
       if (threadIdx.x < kArrangers) {
-        arrange_tile(s_.parts, s_.valid, heads_, s_.scores, static_cast<int>(threadIdx.x),
-                     kArrangeBarrier);
+        const auto thread = static_cast<int>(threadIdx.x);
+        arrange_tile(s_.parts, s_.valid, heads_, s_.scores, thread, kArrangeBarrier);
       }
       __syncthreads();
       if (warp_ == 0) {
@@ -106,7 +105,8 @@ class SummaryStep {
     }
   }
 
-  __device__ void load_keys(int first, int count, const LaneBand<kDim>& band) {
+  __device__ void load_keys(int first, int count) {
+    const LaneBand<kDim> band(slow_dims_, kBand);
     if (warp_ == 0 && lane_id() < kLiveTile) {
       s_.gate[lane_id()] = lane_id() < count ? source_.gate(first + lane_id()) : -INFINITY;
     }

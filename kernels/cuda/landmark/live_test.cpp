@@ -5,8 +5,6 @@
 #include "kernels/cuda/landmark/landmark_test_util.h"
 #include "kernels/cuda/landmark/live_scan.h"
 
-#include <cstdio>
-#include <limits>
 #include <vector>
 
 namespace kvg::cuda {
