@@ -64,7 +64,6 @@ class HopperPlanner {
     for (bool more = true; more;) {
       hopper::wait(&shared_.info_empty[infos_.stage], infos_.parity ^ 1);
       HopperTileInfo& info = shared_.infos[infos_.stage];
-      info.kv_head = kv_head;
       info.flags = plan_tile(walk, info, &more);
       hopper::arrive(&shared_.info_full[infos_.stage]);
       infos_.advance();

@@ -42,7 +42,7 @@ struct HopperHalf {
   int32_t count;   // slots, 0 to 64
   int32_t newest;  // PrefillGroup::newest, relative to `first`
   int32_t window;
-  int32_t k_row, v_row;  // of the first slot from PrefillLaunch::slot_base on, where it is copied
+  int32_t k_row, v_row;  // of the first slot, from PrefillLaunch::slot_base on
 };
 
 enum HopperTileFlags : uint32_t {
@@ -50,13 +50,12 @@ enum HopperTileFlags : uint32_t {
   kTileStop = 2,     // no tile: there are no more
   kTileMasked = 4,   // a row does not read all 64 slots of half 0; << 1: of half 1
   kTileBiased = 16,  // slots of half 0 have a weight or a mask; << 1: half 1
-  kTileWhole = 64,   // 128 rows of memory in a row, to be copied
+  kTileWhole = 64,   // one stretch of 128 rows of memory
   kTileAdjusted = kTileMasked * 3 | kTileBiased * 3,
 };
 
 struct HopperTileInfo {
   uint32_t flags;
-  int32_t kv_head;
   HopperHalf halves[2];
 };
 
