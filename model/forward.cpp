@@ -69,18 +69,18 @@ Tensor Forward::run(std::span<const SequenceInput> inputs) {
   ops_.phase(Phase::embed, -1);
   place(inputs, rows);
   std::vector<Group> groups = group(inputs, rows);
-  pass_.embed(rows);
+  Tensor hidden;
   if (groups.size() == 2) {
+    pass_.embed(rows);
     run_in_turns(&groups[0], &groups[1]);
+    hidden = pass_.finish(rows);
   } else {
-    for (int l = 0; l < static_cast<int>(pass_.weights().config.layers); ++l) {
-      groups[0].heads = pass_.begin_layer(l, groups[0].stretch);
-      absorb(l, &groups[0]);
-      attend(l, &groups[0]);
-      pass_.end_layer(l, groups[0].stretch);
-    }
+    hidden = pass_.run(rows, [&](int layer, const HeadTensors& heads) {
+      groups[0].heads = heads;
+      absorb(layer, &groups[0]);
+      attend(layer, &groups[0]);
+    });
   }
-  const Tensor hidden = pass_.finish(rows);
   for (const SequenceInput& input : inputs) input.state->length += std::ssize(input.tokens);
   return hidden;
 }

@@ -58,25 +58,23 @@ void Pass::embed(int64_t rows) {
 
 HeadTensors Pass::begin_layer(int layer, const Stretch& stretch) {
   const LayerWeights& weights = weights_.layers[static_cast<size_t>(layer)];
-  const auto rows = [&](const Tensor& t) { return t.rows(stretch.begin, stretch.rows); };
   ops_.phase(Phase::qkv, layer);
   // The residual of the previous layer's feed-forward is added where the next norm reads it.
-  ops_.rms_norm({rows(tensors_.x), layer == 0 ? Tensor() : rows(tensors_.delta),
-                 weights.attention_norm, weights_.config.rms_eps, rows(tensors_.normed)});
+  ops_.rms_norm({stretch.of(tensors_.x), layer == 0 ? Tensor() : stretch.of(tensors_.delta),
+                 weights.attention_norm, weights_.config.rms_eps, stretch.of(tensors_.normed)});
   return project(weights, layer, stretch);
 }
 
 void Pass::end_layer(int layer, const Stretch& stretch) {
   const LayerWeights& weights = weights_.layers[static_cast<size_t>(layer)];
-  const auto rows = [&](const Tensor& t) { return t.rows(stretch.begin, stretch.rows); };
   ops_.phase(Phase::output, layer);
-  Tensor mixed = rows(tensors_.mixed);
+  Tensor mixed = stretch.of(tensors_.mixed);
   mixed.rank = 2;
   mixed.shape = {stretch.rows, weights_.config.q_width(), 0, 0};
-  ops_.linear({mixed, weights.output, weights.output_bias, rows(tensors_.delta)});
+  ops_.linear({mixed, weights.output, weights.output_bias, stretch.of(tensors_.delta)});
   ops_.phase(Phase::mlp, layer);
-  ops_.rms_norm({rows(tensors_.x), rows(tensors_.delta), weights.ffn_norm, weights_.config.rms_eps,
-                 rows(tensors_.normed)});
+  ops_.rms_norm({stretch.of(tensors_.x), stretch.of(tensors_.delta), weights.ffn_norm,
+                 weights_.config.rms_eps, stretch.of(tensors_.normed)});
   feed_forward(weights, stretch);
 }
 
@@ -91,21 +89,20 @@ Tensor Pass::finish(int64_t rows) {
 HeadTensors Pass::project(const LayerWeights& layer, int index, const Stretch& stretch) {
   const ModelConfig& config = weights_.config;
   KVG_CHECK(frames_ == 1 || stretch.begin == 0, "several stretches: one frame of queries");
-  const auto rows = [&](const Tensor& t) { return t.rows(stretch.begin, stretch.rows); };
-  const Tensor fused = rows(tensors_.fused);
-  ops_.linear({rows(tensors_.normed), layer.fused, layer.fused_bias, fused});
+  const Tensor fused = stretch.of(tensors_.fused);
+  ops_.linear({stretch.of(tensors_.normed), layer.fused, layer.fused_bias, fused});
 
   ops_.phase(Phase::rope, index);
   HeadTensors heads;
   heads.q = tensors_.q.rows(stretch.begin, frames_ * stretch.rows);
-  heads.k = rows(tensors_.k);
-  heads.v = rows(tensors_.v);
-  heads.gate = rows(tensors_.gate);
-  if (config.coda) heads.lambda = rows(tensors_.lambda);
-  heads.out = rows(tensors_.mixed);
+  heads.k = stretch.of(tensors_.k);
+  heads.v = stretch.of(tensors_.v);
+  heads.gate = stretch.of(tensors_.gate);
+  if (config.coda) heads.lambda = stretch.of(tensors_.lambda);
+  heads.out = stretch.of(tensors_.mixed);
   PrepareHeadsParams params;
   params.fused = fused;
-  params.positions = rows(tensors_.positions);
+  params.positions = stretch.of(tensors_.positions);
   params.bank_positions = bank_positions(stretch.rows);
   params.rope = config.rope;
   params.heads = config.heads;
@@ -125,12 +122,11 @@ HeadTensors Pass::project(const LayerWeights& layer, int index, const Stretch& s
 }
 
 void Pass::feed_forward(const LayerWeights& layer, const Stretch& stretch) {
-  const auto rows = [&](const Tensor& t) { return t.rows(stretch.begin, stretch.rows); };
-  const Tensor gate_up = rows(tensors_.gate_up);
-  const Tensor hidden = rows(tensors_.hidden);
-  ops_.linear({rows(tensors_.normed), layer.gate_up, Tensor(), gate_up});
+  const Tensor gate_up = stretch.of(tensors_.gate_up);
+  const Tensor hidden = stretch.of(tensors_.hidden);
+  ops_.linear({stretch.of(tensors_.normed), layer.gate_up, Tensor(), gate_up});
   ops_.swiglu({gate_up, hidden});
-  ops_.linear({hidden, layer.down, Tensor(), rows(tensors_.delta)});
+  ops_.linear({hidden, layer.down, Tensor(), stretch.of(tensors_.delta)});
 }
 
 Tensor Pass::logits(const Tensor& hidden) {

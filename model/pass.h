@@ -44,6 +44,7 @@ class Pass {
   // at once (one frame of queries). embed() and finish() are of rows [0, rows).
   struct Stretch {
     int64_t begin = 0, rows = 0;
+    Tensor of(const Tensor& tensor) const { return tensor.rows(begin, rows); }
   };
   void embed(int64_t rows);
   // Norm, projection, RoPE; leaves Phase::rope.

@@ -106,9 +106,9 @@ void prefill_attention(CudaContext& context, const AttentionParams& p) {
   Scratch staged;
   for (const bool all : {false, true}) {
     if (!kernel.copies) break;
-    PrefillPlan changed = plan;
-    stages = plan_stages(changed, p.kv_heads, p.head_dim, all);
+    stages = plan_stages(plan, p.kv_heads, p.head_dim, all);
     if (stages.empty()) break;
+    PrefillPlan changed = plan;
     staged = context.scratch(static_cast<size_t>(staged_bytes(stages, p.kv_heads, p.head_dim)));
     const bool found = use_stages(&stages, staged.as<uint8_t>(), p.kv_heads, p.head_dim, &changed);
     KVG_CHECK(found || !all, "attention: slots of one range");

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 #include <tuple>
 
 namespace kvg::cuda {
@@ -19,10 +20,10 @@ int64_t stage_bytes(const PrefillStage& stage, int kv_heads, int head_dim) {
 std::vector<PrefillStage> plan_stages(const PrefillPlan& plan, int kv_heads, int head_dim,
                                       bool all) {
   std::vector<PrefillStage> stages;
-  std::map<StageKey, bool> known;
+  std::set<StageKey> known;
   uint8_t* to = nullptr;
   const auto add = [&](const PrefillGroup& group, const uint8_t* codes, int32_t codec) {
-    if (!known.try_emplace({codes, group.first_slot, group.count}, true).second) return;
+    if (!known.emplace(codes, group.first_slot, group.count).second) return;
     stages.push_back({codes, to, codec, group.capacity, group.first_slot, group.count});
     to += stage_bytes(stages.back(), kv_heads, head_dim);
   };

@@ -26,10 +26,10 @@ struct LiveLink {
   // By one thread, before a cluster barrier.
   __device__ void open() {
     for (int i = 0; i < 2; ++i) {
-      mbarrier_init(&arrived[i], 2);  // expect(), and the first CTA's own part
-      mbarrier_init(&decided[i], 1);
+      hopper::init_barrier(&arrived[i], 2);  // expect(), and the first CTA's own part
+      hopper::init_barrier(&decided[i], 1);
     }
-    fence_mbarrier_init();
+    hopper::fence_barrier_init();
   }
 
   // By `threads` threads that share `barrier`, each after it has written its share of `mine`. Also
@@ -37,7 +37,7 @@ struct LiveLink {
   __device__ void send(int tile, int head, int threads, int barrier) {
     const int place = tile % 2;
     const float* from = mine[tile % 3];
-    if (head != 0) fence_proxy_async();
+    if (head != 0) hopper::fence_for_async_proxy();
     bar_sync(barrier, threads);
     if (head == 0) {
       const auto* source = reinterpret_cast<const float4*>(from);
@@ -47,9 +47,9 @@ struct LiveLink {
       bar_sync(barrier, threads);
     }
     if (threadIdx.x != 0) return;
-    mbarrier_arrive_expect_tx(&decided[place], kDecisionBytes);
+    hopper::arrive_and_expect(&decided[place], kDecisionBytes);
     if (head == 0) {
-      mbarrier_arrive(&arrived[place]);
+      hopper::arrive(&arrived[place]);
     } else {
       cp_async_bulk_to_peer(mapa(parts[place] + head * kStride, 0), from, kPartBytes,
                             mapa(&arrived[place], 0));
@@ -58,7 +58,7 @@ struct LiveLink {
   // By one thread of the first CTA, once for every tile, when all there is done with the decisions
   // of tile - 2.
   __device__ void expect(int tile, int heads) {
-    mbarrier_arrive_expect_tx(&arrived[tile % 2], kPartBytes * static_cast<uint32_t>(heads - 1));
+    hopper::arrive_and_expect(&arrived[tile % 2], kPartBytes * static_cast<uint32_t>(heads - 1));
   }
   __device__ float* wait_parts(int tile) {
     mbarrier_wait(&arrived[tile % 2], static_cast<uint32_t>(tile / 2 % 2));
@@ -67,7 +67,7 @@ struct LiveLink {
 
   // Word i of the decisions is `word` of lane i, i < 32; one warp of the first CTA.
   __device__ void broadcast(int tile, int ctas, int word) {
-    fence_proxy_async();
+    hopper::fence_for_async_proxy();
     const int place = tile % 2;
     constexpr int kQuads = kWords / 4;
 #pragma unroll

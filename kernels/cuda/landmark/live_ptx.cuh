@@ -1,11 +1,13 @@
 #pragma once
 
 #include "kernels/cuda/attention/mma.cuh"
+#include "kernels/cuda/hopper/barrier.cuh"
 
 #include <cstdint>
 
 // The instructions of compute capability 9.0 with which the CTAs of a cluster hand each other data,
-// one wrapper each, named after the instruction.
+// one wrapper each, named after the instruction. Barriers and fences of one CTA:
+// hopper/barrier.cuh.
 namespace kvg::cuda {
 
 // kBytes, 4 or 8, from global to shared memory; like cp_async_16().
@@ -30,26 +32,6 @@ __device__ inline uint32_t mapa(const void* mine, int rank) {
   return address;
 }
 
-__device__ inline void mbarrier_init(uint64_t* barrier, int arrivals) {
-  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(barrier)),
-               "r"(arrivals)
-               : "memory");
-}
-// Lets the cluster see barriers that this thread has initialised, before a cluster barrier.
-__device__ inline void fence_mbarrier_init() {
-  asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
-}
-__device__ inline void mbarrier_arrive(uint64_t* barrier) {
-  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(barrier))
-               : "memory");
-}
-// Arrives; the phase then also waits for that many bytes.
-__device__ inline void mbarrier_arrive_expect_tx(uint64_t* barrier, uint32_t bytes) {
-  asm volatile(
-      "mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(barrier)),
-      "r"(bytes)
-      : "memory");
-}
 __device__ inline bool mbarrier_try_wait(uint64_t* barrier, uint32_t parity) {
   uint32_t done;
   asm volatile(
@@ -69,12 +51,6 @@ __device__ inline bool mbarrier_try_wait(uint64_t* barrier, uint32_t parity) {
 __device__ inline void mbarrier_wait(uint64_t* barrier, uint32_t parity) {
   while (__any_sync(0xffffffffu, mbarrier_try_wait(barrier, parity) ? 0 : 1) != 0) {
   }
-}
-
-// Orders what this thread has written to shared memory before later bulk copies of it, and what it
-// has read before bulk copies over it.
-__device__ inline void fence_proxy_async() {
-  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 }
 
 // `bytes`, a multiple of 16, from shared memory here to addresses of mapa(); `barrier` lies in the

@@ -104,7 +104,7 @@ class ExactScan {
       reinterpret_cast<uint4*>(slots)[i] = from[i];
     }
   }
-  // By one thread, after all writers have called fence_proxy_async() and a barrier.
+  // By one thread, after all writers have called hopper::fence_for_async_proxy() and a barrier.
   __device__ void store_slots(uint8_t* keys, uint8_t* values) const {
     const auto bytes = static_cast<uint32_t>(slots_ * kDim * 2);
     cp_async_bulk_store(keys + int64_t{head_} * bytes, s_.keys, bytes);
@@ -117,7 +117,7 @@ class ExactScan {
     sync_workers();
   }
   __device__ void finish_writes() const {
-    fence_proxy_async();
+    hopper::fence_for_async_proxy();
     sync_workers();
   }
 

@@ -137,7 +137,7 @@ class SummaryScan {
           i < slots_ * width / 4 ? from[i] : make_float4(0, 0, 0, 0);
     }
   }
-  // By one thread, after all writers have called fence_proxy_async() and a barrier.
+  // By one thread, after all writers have called hopper::fence_for_async_proxy() and a barrier.
   __device__ void store_slots(uint8_t* keys, uint8_t* values) const {
     const auto bytes = static_cast<uint32_t>(slots_ * kDim * 4);
     cp_async_bulk_store(keys + int64_t{head_} * bytes / 2, s_.keys, bytes / 2);
@@ -185,7 +185,7 @@ class SummaryScan {
     const Tokens& tokens = s_.tokens[index % 4];
     move_averages<kDim>({tokens.keys, tokens.values, tokens.gate}, decisions, eta,
                         rules_.gated_rate, s_.keys, s_.values, warp_, kLiveWorkers);
-    fence_proxy_async();
+    hopper::fence_for_async_proxy();
     sync_workers();
     uint8_t* const* snapshot = s_.snapshot[index % 4];
     if (threadIdx.x == 0 && snapshot[0] != nullptr) store_slots(snapshot[0], snapshot[1]);
