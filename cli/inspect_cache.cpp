@@ -20,7 +20,8 @@ struct Options {
   std::string methods =
       "full,window(window=384),sinks(sinks=4,window=380),"
       "landmark(window=256,exact=64,summary=64,semantics=reference),"
-      "landmark(window=256,exact=64,summary=64),full+fp8,full+eden(bits=4)";
+      "landmark(window=256,exact=64,summary=64),full+fp8,full+int8,"
+      "full+eden(bits=4)";
   std::string context = "2k,4k,128k";
   bool csv = false;
 };

@@ -11,6 +11,7 @@ enum class CodecKind : uint8_t {
   f32,   // exact; for proofs, and for running averages
   bf16,  // 2 B an element
   fp8,   // e4m3, 1 B an element
+  int8,  // symmetric, 1 B an element and one fp16 scale a vector, absmax/127
   eden,  // rotation + Lloyd-Max codebook + one fp16 scale a vector (DRIVE is bits=1)
 };
 
@@ -62,8 +63,9 @@ struct CodecSite {
 // Codecs that do not rotate have the identity as frame. Thread-safe after construction.
 //
 // The float and the double methods agree to float rounding; the double ones are the definition. A
-// NaN is never hidden: eden decodes a vector that holds one (or an infinity) as NaN throughout, the
-// others keep it where it is. Scales saturate at the largest fp16, fp8 elements at +-448 * scale.
+// NaN is never hidden: eden decodes a vector that holds one (or an infinity) as NaN throughout,
+// int8 one that holds a NaN, the others keep it where it is. Scales saturate at the largest fp16,
+// fp8 elements at +-448 * scale, int8 ones at +-127 * scale.
 class Codec {
  public:
   virtual ~Codec() = default;

@@ -161,6 +161,7 @@ std::vector<std::string> methods() {
   std::vector<std::string> methods = gate_methods();
   methods.push_back("landmark(semantics=reference,window=24,exact=8,summary=8)+f32");
   methods.push_back("landmark(window=20,exact=4,summary=4,block=5)+window:eden(bits=4)+bank:fp8");
+  methods.push_back("landmark(window=20,exact=4,summary=4,block=5)+window:int8+bank:eden(bits=4)");
   methods.push_back("random(window=7,bank=9,block=3)+window:f32+bank:eden(bits=3)");
   methods.push_back("sinks(sinks=60,window=9)+f32");
   return methods;

@@ -260,6 +260,7 @@ std::vector<std::string> gate_methods() {
       "landmark(window=32,exact=16,summary=8)+f32",
       "landmark(window=32,exact=16,summary=8,lf_band=all)+f32",
       "random(window=24,bank=16)+f32",
+      "full+int8",
       "full+eden(bits=4)",
       "landmark(window=32,exact=16,summary=8)+window:f32+bank:eden(bits=4)",
   };

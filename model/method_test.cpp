@@ -39,6 +39,7 @@ TEST(Method, CanonicalFormsReadBackEqual) {
       {"full+drive", "full+eden(bits=1)"},
       {"full+turboquant_mse(bits=3)", "full+eden(bits=3,scale=s1)"},
       {"full+fp8(scale=vector)", "full+fp8(scale=vector)"},
+      {"full+int8", "full+int8"},
       {"sinks+bank:fp8", "sinks(sinks=4,window=380)+bank:fp8"},
       {"sinks+bank:fp8+window:fp8", "sinks(sinks=4,window=380)+fp8"},
       {"sinks+window:eden(bits=4,rotation=haar)+bank:f32",
@@ -58,6 +59,7 @@ TEST(Method, ErrorsNameTheKeyAndSuggest) {
   EXPECT_THAT(error_of("full+eden(bits=5)"), HasSubstr("eden.bits: found '5'"));
   EXPECT_THAT(error_of("full+eden(scale=unbiasd)"), HasSubstr("did you mean 'unbiased'?"));
   EXPECT_THAT(error_of("full+fp9"), HasSubstr("did you mean 'fp8'?"));
+  EXPECT_THAT(error_of("full+int9"), HasSubstr("did you mean 'int8'?"));
   EXPECT_THAT(error_of("full+fp8+bf16"), HasSubstr("one codec a place"));
   EXPECT_THAT(error_of("window(window=1,window=2)"), HasSubstr("the key twice"));
   EXPECT_THAT(error_of("window(window=1"), HasSubstr("name(key=value,...)"));

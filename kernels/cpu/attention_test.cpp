@@ -57,6 +57,7 @@ TEST_F(AttentionTest, ReadsThroughEveryCodec) {
   codecs.push_back(Codec::make({CodecKind::bf16}, 64));
   codecs.push_back(Codec::make({.kind = CodecKind::fp8, .fp8_scale = Fp8Scale::unit}, 64));
   codecs.push_back(Codec::make({.kind = CodecKind::fp8, .fp8_scale = Fp8Scale::vector}, 64));
+  codecs.push_back(Codec::make({CodecKind::int8}, 64));
   for (const Rotation rotation : {Rotation::hdhd, Rotation::hd, Rotation::haar}) {
     for (const int bits : {1, 2, 3, 4}) {
       codecs.push_back(Codec::make(

@@ -33,7 +33,7 @@ struct Codes {
 };
 
 std::vector<CodecSpec> exact_specs() {
-  return {{CodecKind::f32}, {CodecKind::bf16}, {CodecKind::fp8}};
+  return {{CodecKind::f32}, {CodecKind::bf16}, {CodecKind::fp8}, {CodecKind::int8}};
 }
 
 // Storing with wrap-around, then loading the same slots: each row within its codec's rounding, each

@@ -17,11 +17,13 @@ std::unique_ptr<Codec> Codec::make(const CodecSpec& spec, int head_dim) {
       return make_bf16_codec(spec, head_dim);
     case CodecKind::fp8:
       return make_fp8_codec(spec, head_dim);
+    case CodecKind::int8:
+      return make_int8_codec(spec, head_dim);
     case CodecKind::eden:
       return make_eden_codec(spec, head_dim);
   }
   throw Error("codec", "kind", std::to_string(static_cast<int>(spec.kind)),
-              "f32, bf16, fp8 or eden");
+              "f32, bf16, fp8, int8 or eden");
 }
 
 }  // namespace kvg

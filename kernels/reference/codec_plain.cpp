@@ -97,6 +97,42 @@ class Fp8Codec final : public UnrotatedCodec<Fp8Codec> {
   std::array<float, 256> values_;
 };
 
+class Int8Codec final : public UnrotatedCodec<Int8Codec> {
+ public:
+  Int8Codec(const CodecSpec& spec, int head_dim) : UnrotatedCodec(spec, head_dim) {}
+
+  int64_t code_bytes() const override { return head_dim(); }
+  int64_t scale_bytes() const override { return 2; }
+
+  template <typename T>
+  void put(const T* x, int64_t n, uint8_t* codes, uint16_t* scales) const {
+    const int d = head_dim();
+    for (int64_t v = 0; v < n; ++v, x += d, codes += d) {
+      T absmax = 0;
+      bool nan = false;
+      for (int j = 0; j < d; ++j) {
+        nan = nan || std::isnan(x[j]);
+        absmax = std::max(absmax, std::fabs(x[j]));  // skips NaN
+      }
+      scales[v] = nan ? kF16NaN : f16_scale_above(static_cast<double>(absmax) / double{kInt8Max});
+      const T scale = absmax > 0 && !nan ? static_cast<T>(f16_to_float(scales[v])) : T{1};
+      for (int j = 0; j < d; ++j) {
+        const float steps = std::clamp(static_cast<float>(x[j] / scale), -kInt8Max, kInt8Max);
+        codes[j] =
+            nan ? uint8_t{0} : static_cast<uint8_t>(static_cast<int8_t>(std::nearbyint(steps)));
+      }
+    }
+  }
+  template <typename T>
+  void get(const uint8_t* codes, const uint16_t* scales, int64_t n, T* out) const {
+    const int d = head_dim();
+    for (int64_t v = 0; v < n; ++v, codes += d, out += d) {
+      const T scale = static_cast<T>(f16_to_float(scales[v]));
+      for (int j = 0; j < d; ++j) out[j] = scale * static_cast<T>(static_cast<int8_t>(codes[j]));
+    }
+  }
+};
+
 }  // namespace
 
 std::unique_ptr<Codec> make_f32_codec(const CodecSpec& spec, int head_dim) {
@@ -109,6 +145,10 @@ std::unique_ptr<Codec> make_bf16_codec(const CodecSpec& spec, int head_dim) {
 
 std::unique_ptr<Codec> make_fp8_codec(const CodecSpec& spec, int head_dim) {
   return std::make_unique<Fp8Codec>(spec, head_dim);
+}
+
+std::unique_ptr<Codec> make_int8_codec(const CodecSpec& spec, int head_dim) {
+  return std::make_unique<Int8Codec>(spec, head_dim);
 }
 
 }  // namespace kvg

@@ -12,6 +12,9 @@ namespace kvg {
 inline constexpr uint16_t kF16Max = 0x7bff;  // 65504
 inline constexpr uint16_t kF16NaN = 0x7e00;
 
+// The largest code of int8, whose scale is absmax over it.
+inline constexpr float kInt8Max = 127.0f;
+
 // The nearest fp16; NaN stays NaN.
 inline uint16_t f16_scale(double scale) {
   if (std::isnan(scale)) return kF16NaN;

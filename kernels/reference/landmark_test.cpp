@@ -317,7 +317,7 @@ TEST(Landmark, CallsDoNotMatter) {
   const Stream stream = random_stream(32, 200);
   for (const CodecSpec& spec :
        {CodecSpec{.kind = CodecKind::f32}, CodecSpec{.kind = CodecKind::fp8},
-        CodecSpec{.kind = CodecKind::eden, .bits = 2}}) {
+        CodecSpec{.kind = CodecKind::int8}, CodecSpec{.kind = CodecKind::eden, .bits = 2}}) {
     for (const LandmarkRouting routing :
          {LandmarkRouting::live, LandmarkRouting::torch, LandmarkRouting::triton}) {
       LandmarkRules rules;

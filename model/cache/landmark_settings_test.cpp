@@ -82,7 +82,8 @@ TEST(LandmarkBytes, FormulaEqualsTheState) {
        {"", "semantics=reference", "arithmetic=bf16", "count_bias=off", "state=published",
         "exact=0", "summary=0", "semantics=reference,state=lean,arithmetic=f32", "lf_band=all",
         "semantics=reference,lf_band=all"}) {
-    for (const std::string codec : {"f32", "bf16", "fp8", "bank:eden(bits=3)", "eden(bits=1)"}) {
+    for (const std::string codec :
+         {"f32", "bf16", "fp8", "int8", "bank:eden(bits=3)", "eden(bits=1)"}) {
       const auto policy = make_policy(Method::parse(
           "landmark(window=32" + (arguments.empty() ? "" : "," + arguments) + ")+" + codec));
       const CacheGeometry geometry{1, 4, 2, 16, true};

@@ -69,6 +69,7 @@ INSTANTIATE_TEST_SUITE_P(
                     ChunkCase{"landmark(window=16,exact=6,summary=5,block=8)+f32", 1.0},
                     ChunkCase{"landmark(window=16,exact=6,summary=5,arithmetic=bf16)+bf16"},
                     ChunkCase{"landmark(window=16,exact=6,summary=5,count_bias=off)+fp8"},
+                    ChunkCase{"landmark(window=16,exact=6,summary=5,block=4)+int8"},
                     ChunkCase{"landmark(window=8,exact=0,summary=5)+f32"},
                     ChunkCase{"landmark(window=8,exact=6,summary=5,lf_band=all)+f32"},
                     ChunkCase{"landmark(window=8,exact=6,summary=0)+f32"},
@@ -143,7 +144,7 @@ TEST(Landmark, ExactBankKeepsTheNeedle) {
                   : 1.0 + 0.1 * tokens.k[static_cast<size_t>(t) * 16 + d];
     }
   }
-  for (const std::string codec : {"f32", "bf16", "bank:eden(bits=4)", "bank:fp8"}) {
+  for (const std::string codec : {"f32", "bf16", "bank:eden(bits=4)", "bank:fp8", "bank:int8"}) {
     const auto layer =
         make_layer(*ops, "landmark(window=32,exact=8,summary=8)+" + codec, kSmall.cache());
     feed_all(*ops, *layer, tokens, {100});
