@@ -95,7 +95,7 @@ TEST_P(DecodeBatchGpuTest, ReplaysEqualStepsIssuedAnewAndRepeat) {
 
 INSTANTIATE_TEST_SUITE_P(
     Methods, DecodeBatchGpuTest,
-    testing::Values("full", "full+eden(bits=4)", "full+fp8", "window(window=40)",
+    testing::Values("full", "full+eden(bits=4)", "full+fp8", "full+int8", "window(window=40)",
                     "sinks(sinks=4,window=36)", "random(window=24,bank=16)",
                     "random(window=24,bank=16,block=3)+bank:eden(bits=3)",
                     "landmark(window=32,exact=16,summary=8)",

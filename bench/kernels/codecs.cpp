@@ -38,6 +38,7 @@ const std::vector<NamedCodec>& bench_codecs() {
     };
     add_codec("bf16", {});
     add_codec("fp8", {.kind = CodecKind::fp8});
+    add_codec("int8", {.kind = CodecKind::int8});
     add_codec("eden4", {.kind = CodecKind::eden, .bits = 4});
     add_codec("eden2", {.kind = CodecKind::eden, .bits = 2});
     add_codec("eden1", {.kind = CodecKind::eden, .bits = 1});

@@ -155,7 +155,7 @@ TEST_F(CudaOpsTest, SlotsAndAttentionMatchTheReference) {
   CrossSets sets;
   constexpr int64_t kRows = 70;
   constexpr int kHeads = 4, kKvHeads = 2, kHeadDim = 64;
-  for (const CodecKind kind : {CodecKind::bf16, CodecKind::fp8, CodecKind::eden}) {
+  for (const CodecKind kind : {CodecKind::bf16, CodecKind::fp8, CodecKind::int8, CodecKind::eden}) {
     const auto codec = Codec::make({.kind = kind, .seed = 9}, kHeadDim);
     CrossStore store(sets, *codec, kRows + 3, kKvHeads), copied(sets, *codec, kRows, kKvHeads);
     CrossTensor k = CrossTensor::random(sets, DType::bf16, {kRows, kKvHeads, kHeadDim}, 21);

@@ -114,6 +114,7 @@ void check_plan(const DecodePlan& plan) {
 DecodeKernel kernel_of(const Codec& codec) {
   const CodecSpec& spec = codec.spec();
   if (spec.kind == CodecKind::fp8) return DecodeKernel::fp8;
+  if (spec.kind == CodecKind::int8) return DecodeKernel::int8;
   if (spec.kind != CodecKind::eden) return DecodeKernel::plain;
   if (spec.bits == 4) return DecodeKernel::eden4;
   return spec.bits == 2 ? DecodeKernel::eden2 : DecodeKernel::mixed;

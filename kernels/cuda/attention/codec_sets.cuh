@@ -42,4 +42,15 @@ struct Fp8Codec {
   }
 };
 
+struct Int8Codec {
+  __device__ static DeviceCodec of(DeviceCodec codec) {
+    codec.kind = CodecKind::int8;
+    codec.rotates = false;
+    codec.scaled = true;
+    codec.band = nullptr;
+    codec.band_index = nullptr;
+    return codec;
+  }
+};
+
 }  // namespace kvg::cuda

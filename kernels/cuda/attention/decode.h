@@ -26,6 +26,7 @@ enum class DecodeKernel : uint8_t {
   eden2,
   eden4,
   fp8,
+  int8,
 };
 
 // How the slots of a KV head are spread over blocks; fixed for the life of a DecodeState.

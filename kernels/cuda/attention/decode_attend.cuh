@@ -247,7 +247,10 @@ __device__ inline void attend(const SlotReader<kHeadDim>& reader, const DecodeVe
       coded_keys(EdenRow<kHeadDim, 4, kOfKeys>{});
       break;
     case SlotForm::fp8:
-      coded_keys(Fp8Row<kOfKeys>{});
+      coded_keys(ByteRow<Fp8Bytes, kOfKeys>{});
+      break;
+    case SlotForm::int8:
+      coded_keys(ByteRow<Int8Bytes, kOfKeys>{});
       break;
   }
   weigh<kColumns>(scales, k_codec.scaled, scale, lane, logits[0]);
@@ -276,7 +279,10 @@ __device__ inline void attend(const SlotReader<kHeadDim>& reader, const DecodeVe
       coded_values(EdenRow<kHeadDim, 4, kOfValues>{});
       break;
     case SlotForm::fp8:
-      coded_values(Fp8Row<kOfValues>{});
+      coded_values(ByteRow<Fp8Bytes, kOfValues>{});
+      break;
+    case SlotForm::int8:
+      coded_values(ByteRow<Int8Bytes, kOfValues>{});
       break;
   }
 }

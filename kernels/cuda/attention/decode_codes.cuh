@@ -5,8 +5,8 @@
 #include <cstdint>
 
 // Stored codes in shared memory straight to operands of mma, for the codecs that pack coordinates
-// densely (eden, fp8). Which of the summed coordinates, or of the rows of a product, a register
-// holds is free as long as both sides agree; so a lane reads neighbouring ones.
+// densely (eden, fp8, int8). Which of the summed coordinates, or of the rows of a product, a
+// register holds is free as long as both sides agree; so a lane reads neighbouring ones.
 namespace kvg::cuda {
 
 // 1, 2, 4, 8, 16 or 32 bytes of shared memory as words, aligned to themselves (32: to 16).
@@ -73,25 +73,33 @@ struct EdenRow {
   }
 };
 
-template <int kEights>
-struct Fp8Row {
+// convert(word): four stored bytes as bf16, lower coordinate first.
+struct Fp8Bytes {
+  __device__ static uint2 convert(uint32_t word) { return bf16_of_e4m3(word); }
+};
+struct Int8Bytes {
+  __device__ static uint2 convert(uint32_t word) { return bf16_of_int8(word); }
+};
+
+template <typename Bytes, int kEights>
+struct ByteRow {
   uint32_t words[2 * kEights];
 
   __device__ void load(uint32_t row, int first) {
     load_shared<8 * kEights>(row + static_cast<uint32_t>(8 * first), words);
   }
   __device__ uint4 eight(int e) const {
-    const uint2 low = bf16_of_e4m3(words[2 * e]);
-    const uint2 high = bf16_of_e4m3(words[2 * e + 1]);
+    const uint2 low = Bytes::convert(words[2 * e]);
+    const uint2 high = Bytes::convert(words[2 * e + 1]);
     return make_uint4(low.x, low.y, high.x, high.y);
   }
-  __device__ void pairs(const Fp8Row& other, int e, uint32_t (&out)[8]) const {
+  __device__ void pairs(const ByteRow& other, int e, uint32_t (&out)[8]) const {
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
       const uint32_t a = words[2 * e + i];
       const uint32_t b = other.words[2 * e + i];
-      const uint2 low = bf16_of_e4m3(prmt(a, b, 0x5140u));
-      const uint2 high = bf16_of_e4m3(prmt(a, b, 0x7362u));
+      const uint2 low = Bytes::convert(prmt(a, b, 0x5140u));
+      const uint2 high = Bytes::convert(prmt(a, b, 0x7362u));
       out[4 * i] = low.x;
       out[4 * i + 1] = low.y;
       out[4 * i + 2] = high.x;

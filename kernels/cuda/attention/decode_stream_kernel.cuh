@@ -147,7 +147,9 @@ cudaError_t launch_stream(const DecodeAttentionLaunch& p, cudaStream_t stream) {
     case DecodeKernel::eden4:
       return launch_codes<kHeadDim, EdenStream<kHeadDim, 4>>(p, stream);
     case DecodeKernel::fp8:
-      return launch_codes<kHeadDim, Fp8Stream<kHeadDim>>(p, stream);
+      return launch_codes<kHeadDim, ByteStream<kHeadDim, Fp8Stream>>(p, stream);
+    case DecodeKernel::int8:
+      return launch_codes<kHeadDim, ByteStream<kHeadDim, Int8Stream>>(p, stream);
     case DecodeKernel::plain:
     case DecodeKernel::mixed:
       break;

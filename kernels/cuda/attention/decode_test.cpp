@@ -71,9 +71,14 @@ TEST_F(DecodeAttentionTest, EveryCodecMatchesTheReference) {
 TEST_F(DecodeAttentionTest, WindowAndBankMayDifferInCodec) {
   CodecSpec fp8;
   fp8.kind = CodecKind::fp8;
+  CodecSpec int8;
+  int8.kind = CodecKind::int8;
   for (const Kept kept : {Kept::sinks, Kept::landmark, Kept::random}) {
-    for (const auto& [window, bank] :
-         {std::pair{CodecSpec(), eden(4)}, {eden(3), CodecSpec()}, {fp8, eden(2)}}) {
+    for (const auto& [window, bank] : {std::pair{CodecSpec(), eden(4)},
+                                       {eden(3), CodecSpec()},
+                                       {fp8, eden(2)},
+                                       {int8, fp8},
+                                       {CodecSpec(), int8}}) {
       DecodeCase test;
       test.name = "mixed " + std::to_string(static_cast<int>(kept));
       test.kept = kept;
@@ -155,9 +160,10 @@ TEST_F(DecodeAttentionTest, AnyNumberOfSplitsMatchesTheReference) {
 }
 
 std::vector<CodecSpec> streamed_codecs() {
-  std::vector<CodecSpec> specs = {eden(2), eden(4), CodecSpec(), CodecSpec()};
+  std::vector<CodecSpec> specs = {eden(2), eden(4), CodecSpec(), CodecSpec(), CodecSpec()};
   specs[2].kind = specs[3].kind = CodecKind::fp8;
   specs[3].fp8_scale = Fp8Scale::vector;
+  specs[4].kind = CodecKind::int8;
   return specs;
 }
 

@@ -53,12 +53,13 @@ size_t bytes_of(const std::vector<int64_t>& values) { return values.size() * siz
 }  // namespace
 
 std::vector<CodecSpec> decode_test_codecs() {
-  std::vector<CodecSpec> specs(4);
+  std::vector<CodecSpec> specs(5);
   specs[0].kind = CodecKind::bf16;
   specs[1].kind = CodecKind::f32;
   specs[2].kind = CodecKind::fp8;
   specs[3].kind = CodecKind::fp8;
   specs[3].fp8_scale = Fp8Scale::vector;
+  specs[4].kind = CodecKind::int8;
   for (const int bits : {1, 2, 3, 4}) {
     CodecSpec spec;
     spec.kind = CodecKind::eden;

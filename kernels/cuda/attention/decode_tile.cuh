@@ -33,12 +33,13 @@ __device__ inline bool is_plain(const DeviceCodec& codec) {
 }
 
 // How tensor cores get at the vectors of a step.
-enum class SlotForm : uint8_t { plain, tile, eden1, eden2, eden3, eden4, fp8 };
+enum class SlotForm : uint8_t { plain, tile, eden1, eden2, eden3, eden4, fp8, int8 };
 
 __device__ inline SlotForm slot_form(const DeviceCodec& codec) {
   if (is_plain(codec)) return SlotForm::plain;
   if (codec.code_bytes % 16 != 0 || codec.band_index != nullptr) return SlotForm::tile;
   if (codec.kind == CodecKind::fp8) return SlotForm::fp8;
+  if (codec.kind == CodecKind::int8) return SlotForm::int8;
   if (codec.kind != CodecKind::eden) return SlotForm::tile;
   return static_cast<SlotForm>(static_cast<int>(SlotForm::eden1) + codec.bits - 1);
 }

@@ -204,6 +204,7 @@ std::vector<std::unique_ptr<Codec>> every_codec(int head_dim) {
   for (const Fp8Scale scale : {Fp8Scale::unit, Fp8Scale::vector}) {
     codecs.push_back(Codec::make({.kind = CodecKind::fp8, .fp8_scale = scale}, head_dim));
   }
+  codecs.push_back(Codec::make({CodecKind::int8}, head_dim));
   for (const Rotation rotation : {Rotation::hdhd, Rotation::hd, Rotation::haar}) {
     for (const int bits : {1, 2, 3, 4}) {
       codecs.push_back(Codec::make(

@@ -109,7 +109,7 @@ struct EdenStream {
   }
 };
 
-// Four e4m3 of a word as bf16: numbers 0 and 2, 1 and 3. Exact, but for NaN, which has_nan() finds.
+// Four e4m3 of a word as bf16: numbers 0 and 2, 1 and 3. Exact, but for NaN.
 __device__ inline uint2 bf16_of_e4m3_apart(uint32_t word) {
   constexpr uint32_t kMagnitude = 0x07f007f0u, kSign = 0x80008000u;
   const __nv_bfloat162 scale = __float2bfloat162_rn(0x1p120f);
@@ -130,19 +130,12 @@ __device__ inline uint2 bf16_of_e4m3_apart_exact(uint32_t word) {
   return make_uint2(prmt(near.x, near.y, 0x5410u), prmt(near.x, near.y, 0x7632u));
 }
 
-template <int kHeadDim>
+// Codecs of a byte a coordinate.
+//   multiply(multiply, rows...): calls multiply(convert) once, where convert(word) makes bf16 of
+//   four stored bytes of these rows, numbers 0 and 2, 1 and 3
 struct Fp8Stream {
   using Codec = Fp8Codec;
-  static constexpr int kTiles = 1;
-  static constexpr int kCodeBytes = kHeadDim;
-  static constexpr int kKeyBytes = kCodeBytes / 4;
-  static constexpr int kValueBytes = kCodeBytes / 8;
-  static constexpr int kTableBytes = 0;
-  static constexpr bool kScaled = false;   // not always
-  static constexpr bool kNatural = false;  // pairs of coordinates 4 i, 4 i + 2 and the next ones
-
-  __device__ Fp8Stream(const uint8_t*, int) {}
-  __device__ static void make_table(uint8_t*, int, int, int) {}
+  static constexpr bool kScaled = false;  // not always
 
   template <int kWords>
   __device__ static uint32_t find_nan(const uint32_t (&words)[kWords]) {
@@ -151,44 +144,70 @@ struct Fp8Stream {
     for (int i = 0; i < kWords; ++i) found |= (words[i] & 0x7f7f7f7fu) + 0x01010101u;
     return found & 0x80808080u;
   }
-  template <bool kNan>
-  __device__ static uint2 convert(uint32_t word) {
-    return kNan ? bf16_of_e4m3_apart_exact(word) : bf16_of_e4m3_apart(word);
+  // NaN is rare, and looking for it takes less than converting with it.
+  template <typename Multiply, typename... Rows>
+  __device__ static void multiply(Multiply multiply, const Rows&... rows) {
+    if (__any_sync(0xffffffffu, (find_nan(rows) | ...) != 0)) {
+      multiply([](uint32_t word) { return bf16_of_e4m3_apart_exact(word); });
+    } else {
+      multiply([](uint32_t word) { return bf16_of_e4m3_apart(word); });
+    }
   }
+};
+
+struct Int8Stream {
+  using Codec = Int8Codec;
+  static constexpr bool kScaled = true;
+
+  template <typename Multiply, typename... Rows>
+  __device__ static void multiply(Multiply multiply, const Rows&...) {
+    multiply([](uint32_t word) { return bf16_of_int8_apart(word); });
+  }
+};
+
+template <int kHeadDim, typename Bytes>
+struct ByteStream {
+  using Codec = typename Bytes::Codec;
+  static constexpr int kTiles = 1;
+  static constexpr int kCodeBytes = kHeadDim;
+  static constexpr int kKeyBytes = kCodeBytes / 4;
+  static constexpr int kValueBytes = kCodeBytes / 8;
+  static constexpr int kTableBytes = 0;
+  static constexpr bool kScaled = Bytes::kScaled;
+  static constexpr bool kNatural = false;  // pairs of coordinates 4 i, 4 i + 2 and the next ones
+
+  __device__ ByteStream(const uint8_t*, int) {}
+  __device__ static void make_table(uint8_t*, int, int, int) {}
 
   template <int kColumns>
   __device__ void multiply_keys(const uint32_t (&upper)[kKeyBytes / 4],
                                 const uint32_t (&lower)[kKeyBytes / 4],
                                 const QueryFragments<kHeadDim, kColumns>& q,
                                 float (&logits)[kColumns][4]) const {
-    const auto multiply = [&]<bool kNan>() {
+    const auto multiply = [&](auto convert) {
 #pragma unroll
       for (int k = 0; k < kHeadDim / 16; ++k) {
-        const uint2 high = convert<kNan>(upper[k]);
-        const uint2 low = convert<kNan>(lower[k]);
+        const uint2 high = convert(upper[k]);
+        const uint2 low = convert(lower[k]);
         const uint32_t a[4] = {high.x, low.x, high.y, low.y};
 #pragma unroll
         for (int c = 0; c < kColumns; ++c) mma_m16n8k16(logits[c], a, q[k][c][0], q[k][c][1]);
       }
     };
-    if (__any_sync(0xffffffffu, (find_nan(upper) | find_nan(lower)) != 0)) {
-      multiply.template operator()<true>();
-    } else {
-      multiply.template operator()<false>();
-    }
+    Bytes::multiply(multiply, upper, lower);
   }
 
   template <int kColumns>
   __device__ void multiply_values(const uint32_t (&rows)[4][kValueBytes / 4],
                                   const uint32_t (&weights)[kColumns][2],
                                   Accumulator<kHeadDim, kColumns>& sum) const {
-    const auto multiply = [&]<bool kNan>() {
+    const auto multiply = [&](auto convert) {
 #pragma unroll
       for (int d = 0; d < kHeadDim / 16; ++d) {
         // Coordinates 2d and 2d + 1 of two slots: numbers 0 and 2, 1 and 3 of a word.
         const uint32_t which = d % 2 == 0 ? 0x5410u : 0x7632u;
-        const uint2 first = convert<kNan>(prmt(rows[0][d / 2], rows[1][d / 2], which));
-        const uint2 second = convert<kNan>(prmt(rows[2][d / 2], rows[3][d / 2], which));
+        const uint2 first = convert(prmt(rows[0][d / 2], rows[1][d / 2], which));
+        const uint2 second = convert(prmt(rows[2][d / 2], rows[3][d / 2], which));
         const uint32_t a[4] = {first.x, first.y, second.x, second.y};
 #pragma unroll
         for (int c = 0; c < kColumns; ++c) {
@@ -196,13 +215,7 @@ struct Fp8Stream {
         }
       }
     };
-    const uint32_t nan =
-        find_nan(rows[0]) | find_nan(rows[1]) | find_nan(rows[2]) | find_nan(rows[3]);
-    if (__any_sync(0xffffffffu, nan != 0)) {
-      multiply.template operator()<true>();
-    } else {
-      multiply.template operator()<false>();
-    }
+    Bytes::multiply(multiply, rows[0], rows[1], rows[2], rows[3]);
   }
 };
 

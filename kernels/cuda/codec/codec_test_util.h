@@ -42,6 +42,7 @@ inline std::vector<CodecCase> all_codec_cases() {
     add("bf16", {.kind = CodecKind::bf16});
     add("fp8", {.kind = CodecKind::fp8});
     add("fp8_vector", {.kind = CodecKind::fp8, .fp8_scale = Fp8Scale::vector});
+    add("int8", {.kind = CodecKind::int8});
     for (int bits = 1; bits <= 4; ++bits) {
       for (const int scale : {0, 1, 2, 3}) {
         add("eden" + std::to_string(bits) + "_scale" + std::to_string(scale),

@@ -138,4 +138,27 @@ __device__ inline uint2 bf16_of_e4m3(uint32_t codes) {
   return make_uint2(words[0], words[1]);
 }
 
+// Four int8 of a word as bf16, exact: numbers 0 and 2, 1 and 3. With m the lower seven bits of one
+// and s its sign, the integer is m - 128 s = (128 + m) - (128 + 128 s), and 0x4300 + m is 128 + m
+// as bf16 for m < 128, 0x4380 is 256.
+__device__ inline uint2 bf16_of_int8_apart(uint32_t codes) {
+  constexpr uint32_t k128 = 0x43004300u, kMagnitude = 0x007f007fu, kSign = 0x00800080u;
+  uint32_t out[2];
+#pragma unroll
+  for (int i = 0; i < 2; ++i) {
+    const uint32_t bytes = i == 0 ? codes : codes >> 8;
+    const uint32_t above = (bytes & kMagnitude) | k128;
+    const uint32_t base = (bytes & kSign) | k128;
+    const __nv_bfloat162 value = __hsub2(*reinterpret_cast<const __nv_bfloat162*>(&above),
+                                         *reinterpret_cast<const __nv_bfloat162*>(&base));
+    out[i] = *reinterpret_cast<const uint32_t*>(&value);
+  }
+  return make_uint2(out[0], out[1]);
+}
+
+// The same in order: numbers 0 and 1, 2 and 3.
+__device__ inline uint2 bf16_of_int8(uint32_t codes) {
+  return bf16_of_int8_apart(prmt(codes, 0, 0x3120u));
+}
+
 }  // namespace kvg::cuda

@@ -80,21 +80,30 @@ __device__ inline void load_eden_tile(const uint8_t* codes, const TileSlots& slo
   });
 }
 
+// Codecs of a byte a coordinate, fp8 and int8. One loop for both, with a branch in it: kernels that
+// have all codecs are short of registers.
 template <int kHeadDim>
-__device__ inline void load_fp8_tile(const uint8_t* codes, const TileSlots& slots,
-                                     __nv_bfloat16* tile, int thread, int threads) {
+__device__ inline void load_byte_tile(bool int8, const uint8_t* codes, const TileSlots& slots,
+                                      __nv_bfloat16* tile, int thread, int threads) {
   constexpr int kParts = kHeadDim / 16;
   for_each_part<kParts>(slots.tile_rows, thread, threads, [&](int row, int part) {
     uint4 packed{};
     if (row < slots.rows) {
       packed = reinterpret_cast<const uint4*>(codes + slots[row] * kHeadDim)[part];
     }
-    const uint2 a = bf16_of_e4m3(packed.x);
-    const uint2 b = bf16_of_e4m3(packed.y);
-    const uint2 c = bf16_of_e4m3(packed.z);
-    const uint2 d = bf16_of_e4m3(packed.w);
-    store_chunk<kHeadDim>(tile, row, 2 * part, make_uint4(a.x, a.y, b.x, b.y));
-    store_chunk<kHeadDim>(tile, row, 2 * part + 1, make_uint4(c.x, c.y, d.x, d.y));
+    const uint32_t words[4] = {packed.x, packed.y, packed.z, packed.w};
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      uint2 low, high;
+      if (int8) {
+        low = bf16_of_int8(words[2 * half]);
+        high = bf16_of_int8(words[2 * half + 1]);
+      } else {
+        low = bf16_of_e4m3(words[2 * half]);
+        high = bf16_of_e4m3(words[2 * half + 1]);
+      }
+      store_chunk<kHeadDim>(tile, row, 2 * part + half, make_uint4(low.x, low.y, high.x, high.y));
+    }
   });
 }
 
@@ -143,7 +152,7 @@ __device__ inline void load_unrotated_tile(const DeviceCodec& codec, const uint8
 //
 // `threads` threads work together, each with its own `thread` < threads. bf16 arrives by cp.async:
 // the caller commits, waits and synchronises; all else by stores, so that synchronising is enough.
-// Centroids are rounded to bf16 (relative error up to 2^-8), fp8 is exact.
+// Centroids are rounded to bf16 (relative error up to 2^-8), fp8 and int8 are exact.
 template <int kHeadDim>
 __device__ inline void load_tile(const DeviceCodec& codec, const uint8_t* codes,
                                  const uint16_t* scales, int64_t capacity, int64_t first, int rows,
@@ -166,7 +175,9 @@ __device__ inline void load_tile(const DeviceCodec& codec, const uint8_t* codes,
     case CodecKind::f32:
       return load_unrotated_tile<kHeadDim>(codec, codes, slots, tile, thread, threads);
     case CodecKind::fp8:
-      return load_fp8_tile<kHeadDim>(codes, slots, tile, thread, threads);
+    case CodecKind::int8:
+      return load_byte_tile<kHeadDim>(codec.kind == CodecKind::int8, codes, slots, tile, thread,
+                                      threads);
     case CodecKind::eden:
       break;
   }

@@ -63,6 +63,14 @@ __device__ inline const LaneWords<Word, kWidth>* lane_words(const uint8_t* codes
   return reinterpret_cast<const LaneWords<Word, kWidth>*>(codes) + lane_id();
 }
 
+// The smallest fp16 scale with scale * largest >= absmax, where there is one; `largest` has few
+// bits, so that the product is exact.
+__device__ inline uint16_t scale_reaching(float absmax, float largest) {
+  uint16_t bits = f16_scale(absmax / largest);
+  if (__half2float(__ushort_as_half(bits)) * largest < absmax && bits < kF16Max) ++bits;
+  return bits;
+}
+
 template <int kHeadDim>
 __device__ inline void warp_encode_fp8(const DeviceCodec& codec,
                                        const float (&x)[kLaneWidth<kHeadDim>], uint8_t* codes,
@@ -74,9 +82,7 @@ __device__ inline void warp_encode_fp8(const DeviceCodec& codec,
 #pragma unroll
     for (int i = 0; i < kWidth; ++i) absmax = fmaxf(absmax, fabsf(x[i]));  // skips NaN
     absmax = warp_max(absmax);
-    // The smallest fp16 with scale * 448 >= absmax; that product is exact.
-    uint16_t bits = f16_scale(absmax / kE4m3Max);
-    if (__half2float(__ushort_as_half(bits)) * kE4m3Max < absmax && bits < kF16Max) ++bits;
+    const uint16_t bits = scale_reaching(absmax, kE4m3Max);
     if (lane_id() == 0) *scale = bits;
     if (absmax > 0) divisor = __half2float(__ushort_as_half(bits));
   }
@@ -84,6 +90,31 @@ __device__ inline void warp_encode_fp8(const DeviceCodec& codec,
 #pragma unroll
   for (int i = 0; i < kWidth; ++i) {
     words.word[i] = __nv_cvt_float_to_fp8(x[i] / divisor, __NV_SATFINITE, __NV_E4M3);
+  }
+  *lane_words<uint8_t, kWidth>(codes) = words;
+}
+
+template <int kHeadDim>
+__device__ inline void warp_encode_int8(const float (&x)[kLaneWidth<kHeadDim>], uint8_t* codes,
+                                        uint16_t* scale) {
+  constexpr int kWidth = kLaneWidth<kHeadDim>;
+  float absmax = 0;
+  bool nan = false;
+#pragma unroll
+  for (int i = 0; i < kWidth; ++i) {
+    nan = nan || isnan(x[i]);
+    absmax = fmaxf(absmax, fabsf(x[i]));  // skips NaN
+  }
+  nan = __any_sync(0xffffffffu, nan);
+  absmax = warp_max(absmax);
+  const uint16_t bits = nan ? kF16NaN : scale_reaching(absmax, kInt8Max);
+  if (lane_id() == 0) *scale = bits;
+  const float divisor = absmax > 0 && !nan ? __half2float(__ushort_as_half(bits)) : 1.0f;
+  LaneWords<uint8_t, kWidth> words;
+#pragma unroll
+  for (int i = 0; i < kWidth; ++i) {
+    const float steps = fminf(fmaxf(x[i] / divisor, -kInt8Max), kInt8Max);
+    words.word[i] = static_cast<uint8_t>(nan ? 0 : __float2int_rn(steps));
   }
   *lane_words<uint8_t, kWidth>(codes) = words;
 }
@@ -121,6 +152,8 @@ __device__ inline void warp_encode(const DeviceCodec& codec, const WarpRotation<
     }
     case CodecKind::fp8:
       return warp_encode_fp8<kHeadDim>(codec, x, codes, scale);
+    case CodecKind::int8:
+      return warp_encode_int8<kHeadDim>(x, codes, scale);
     case CodecKind::eden:
       return warp_encode_eden<kHeadDim>(codec, rotation, x, codes, scale);
   }
@@ -160,6 +193,12 @@ __device__ inline void warp_decode(const DeviceCodec& codec, const uint8_t* code
       const auto words = *lane_words<uint8_t, kWidth>(codes);
 #pragma unroll
       for (int i = 0; i < kWidth; ++i) x[i] = factor * float_of_e4m3(words.word[i]);
+      return;
+    }
+    case CodecKind::int8: {
+      const auto words = *lane_words<int8_t, kWidth>(codes);
+#pragma unroll
+      for (int i = 0; i < kWidth; ++i) x[i] = factor * static_cast<float>(words.word[i]);
       return;
     }
     case CodecKind::eden:

@@ -144,7 +144,8 @@ TEST_F(CudaLandmarkTest, EveryCodec) {
   CudaContext context;
   std::vector<CodecSpec> specs = {{.kind = CodecKind::f32},
                                   {.kind = CodecKind::fp8},
-                                  {.kind = CodecKind::fp8, .fp8_scale = Fp8Scale::vector}};
+                                  {.kind = CodecKind::fp8, .fp8_scale = Fp8Scale::vector},
+                                  {.kind = CodecKind::int8}};
   for (int bits = 1; bits <= 4; ++bits) specs.push_back({.kind = CodecKind::eden, .bits = bits});
   specs.push_back({.kind = CodecKind::eden, .rotation = Rotation::haar});
   for (const CodecSpec& spec : specs) {
