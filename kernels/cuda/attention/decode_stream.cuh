@@ -11,8 +11,9 @@
 
 // Attention of one warp to slots of one dense codec, 16 kTiles at a time: codes go from memory to
 // registers and from there to tensor cores, without a stay in shared memory. Values are loaded once
-// the first tile of keys is multiplied, the next keys once the first tile of values is; both have
-// been on their way into the second-level cache for some steps by then.
+// the first tile of keys is multiplied, the next keys once all keys are, or, where a step has
+// several tiles and so no registers to spare, the first tile of values; both have been on their way
+// into the second-level cache for some steps by then.
 namespace kvg::cuda {
 
 inline constexpr int kStreamWarps = 8;
@@ -211,6 +212,7 @@ __device__ void attend_stream(const CodeStream<Codes>& stream, const Codes& code
     place = stream.place(place.from + Stream::kRound);
     const bool more = place.from < stream.end;
     if (more) stream.load_scales(place, step);
+    if (kTiles == 1 && more) stream.load_keys(place, step);
     stream.prefetch(place.from + Stream::kAhead * Stream::kRound);
 #pragma unroll
     for (int tile = 0; tile < kTiles; ++tile) {
@@ -241,7 +243,7 @@ __device__ void attend_stream(const CodeStream<Codes>& stream, const Codes& code
         }
       }
       codes.template multiply_values<kColumns>(step.v[tile], weights, sum);
-      if (tile == 0 && more) stream.load_keys(place, step);
+      if (kTiles > 1 && tile == 0 && more) stream.load_keys(place, step);
     }
   }
 }
