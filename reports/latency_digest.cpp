@@ -69,15 +69,11 @@ void fill_phases(const Rows& rows, const LatencyRun& run, const StatisticsOption
 }
 
 std::optional<double> mean_of(const Rows& rows, std::optional<double> LatencyRow::*value) {
+  const std::vector<double> values = values_of(rows, value);
+  if (values.empty()) return std::nullopt;
   double sum = 0;
-  int count = 0;
-  for (const LatencyRow* row : rows) {
-    if (!(row->*value)) continue;
-    sum += *(row->*value);
-    ++count;
-  }
-  if (count == 0) return std::nullopt;
-  return sum / count;
+  for (const double each : values) sum += each;
+  return sum / static_cast<double>(values.size());
 }
 
 void fill_measured(const Rows& rows, const LatencyRun& run, const StatisticsOptions& options,
@@ -93,6 +89,7 @@ void fill_measured(const Rows& rows, const LatencyRun& run, const StatisticsOpti
     }
   }
   cell->removed = median_timing(removed, options);
+  cell->overlap = median_timing(values_of(rows, &LatencyRow::overlap_seconds), options);
   cell->sm_mhz = mean_of(rows, &LatencyRow::sm_mhz);
   cell->power_watts = mean_of(rows, &LatencyRow::power_watts);
   cell->held_back = mean_of(rows, &LatencyRow::held_back);

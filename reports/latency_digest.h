@@ -54,6 +54,7 @@ struct LatencyCell {
   std::vector<PhaseShare> phases;  // in the order of kPhaseNames
   double gaps = 0;                 // total - sum of the phases; negative when they overlap or drift
   double interval_seconds = 0;     // taken off every timed interval
+  std::optional<Timing> overlap;   // of neighbouring kernels, not in any phase; decode on a GPU
   std::optional<double> closure;   // none: nothing was traced
   double evicted_tokens = 0;
   int64_t steps = 0;

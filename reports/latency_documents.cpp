@@ -61,6 +61,7 @@ std::string csv_cell(const LatencyDigest& digest, const LatencyCell& cell) {
   out += csv.timing("traced total", cell.traced);
   out += csv.timing("without bank update", cell.without_bank);
   out += csv.timing("bank update by removal", cell.removed);
+  out += csv.timing("overlap", cell.overlap);
   for (const PhaseShare& phase : cell.phases) out += csv.timing(phase.phase, phase.timing, &phase);
   if (!cell.phases.empty()) out += csv.plain("gaps", "s", cell.gaps);
   if (cell.closure) out += csv.plain("closure", "share", *cell.closure);

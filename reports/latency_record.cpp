@@ -193,6 +193,7 @@ void read_measurement(const Fields& fields, LatencyRow* row) {
   if (fields.has("interval_seconds")) {
     row->interval_seconds = fields.number("interval_seconds");
   }
+  row->overlap_seconds = optional_number(fields, "overlap_seconds");
   if (fields.has("steps")) row->steps = fields.integer("steps", 1);
   if (fields.has("evicted_tokens")) row->evicted_tokens = fields.number("evicted_tokens");
   const Fields bytes = fields.object("cache_bytes");

@@ -46,6 +46,8 @@ struct LatencyRow {
   std::optional<double> traced_seconds, without_bank_seconds;
   std::vector<PhaseTime> phases;
   double interval_seconds = 0;  // taken off every interval of `phases`
+  // Part of that, all intervals together, by which kernels overlap when nothing is timed.
+  std::optional<double> overlap_seconds;
   int64_t steps = 0;
   double evicted_tokens = 0;
   CacheBytes cache_bytes;          // of one sequence

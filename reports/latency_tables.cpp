@@ -164,6 +164,11 @@ Table ledger_table(const LatencyDigest& digest, const std::string& stage) {
   table.columns.push_back({"gaps"});
   table.columns.push_back({"total"});
   table.columns.push_back({"traced"});
+  // Records from before it was told apart have none.
+  const bool overlaps = std::any_of(
+      digest.cells.begin(), digest.cells.end(),
+      [&](const LatencyCell& cell) { return cell.stage == stage && cell.overlap.has_value(); });
+  if (overlaps) table.columns.push_back({"overlap"});
   const LatencyCell* last = nullptr;
   for (const LatencyCell& cell : digest.cells) {
     if (cell.stage != stage || !cell.measured() || cell.phases.empty()) continue;
@@ -179,6 +184,7 @@ Table ledger_table(const LatencyDigest& digest, const std::string& stage) {
     row.push_back(part(cell.gaps));
     row.push_back({time_text(cell.total->seconds), fmt::format("n = {}", cell.total->repeats)});
     row.push_back({cell.traced ? time_text(cell.traced->seconds) : kNone, ""});
+    if (overlaps) row.push_back(cell.overlap ? part(cell.overlap->seconds) : Cell{kNone, ""});
     table.rows.push_back(std::move(row));
   }
   return table;

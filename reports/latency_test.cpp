@@ -152,6 +152,8 @@ TEST_F(LatencyTest, DigestAddsUp) {
   EXPECT_NEAR(*decode.bank_seconds_per_evicted_token(), 3e-5, 1e-12);
   EXPECT_FALSE(digest.find("decode", 1, 2048, 0)->bank_seconds_per_evicted_token());
   EXPECT_NEAR(decode.tokens_per_second(), 1 / decode.total->seconds, 1e-9);
+  EXPECT_NEAR(decode.overlap->seconds, 0.02 * decode.total->seconds, 1e-12);
+  EXPECT_FALSE(digest.find("prefill", 1, 2048, 2)->overlap);
   EXPECT_EQ(digest.methods[0].style.css_class, "mf");
   EXPECT_EQ(decode.sm_mhz.value_or(0), 1755);
   EXPECT_EQ(decode.held_back.value_or(0), 0.25);

@@ -179,7 +179,10 @@ json measured_row(const Cell& cell, const std::string& stage, int64_t repeat,
   }
   row["phases"] = std::move(phases);
   row["interval_seconds"] = stage == "decode" ? 1.7e-6 : 9e-7;
-  if (stage == "decode") row["steps"] = 64;
+  if (stage == "decode") {
+    row["overlap_seconds"] = 0.02 * total;
+    row["steps"] = 64;
+  }
   add_bytes(cell, &row);
   return row;
 }

@@ -18,6 +18,9 @@ constexpr double kEnoughSeconds = 0.15;
 constexpr size_t kMostPasses = 5;
 // Steps of one comparison of a step with timing and one without.
 constexpr int64_t kCalmSteps = 16;
+// Steps without timing are made in so many stretches, at most, that take turns with traced ones: a
+// card that comes to its power limit lowers its clocks within a second, which must meet both alike.
+constexpr int64_t kTurns = 4;
 
 // Takes the cost of timing off the intervals of a ledger.
 void correct(PhaseLedger* ledger, double interval_seconds) {
@@ -76,15 +79,23 @@ int64_t CellTimer::longest_calm() const {
   return round() > kCalmSteps ? 2 * calm_steps() + 1 : calm_steps();
 }
 
+int64_t CellTimer::turns() const { return std::min(kTurns, options_.steps / round()); }
+
+int64_t CellTimer::visits() const {
+  return (turns() + options_.stride - 1) / options_.stride * options_.stride;
+}
+
 CacheBytes CellTimer::cache_bytes(int64_t tokens) const {
   return all_layers(policy_->bytes_per_layer(geometry_, tokens), geometry_.layers);
 }
 
 int64_t CellTimer::longest(int64_t context) const {
-  int64_t steps = 2 * (options_.warm_steps + options_.steps) + 1 + 2 * longest_calm();
-  for (int offset = 0; offset < options_.stride; ++offset) {
-    steps += 1 + longest_calm() + steps_at(offset);
+  int64_t steps = 1 + turns() * options_.warm_steps + options_.steps;
+  if (round() > kCalmSteps) steps += turns() * longest_calm();
+  for (int64_t visit = 0; visit < visits(); ++visit) {
+    steps += 1 + longest_calm() + steps_at(offset_of(visit));
   }
+  if (plan_.bank == DecodeBank::landmark) steps += options_.warm_steps + options_.steps;
   return context + steps + 1;
 }
 
@@ -289,25 +300,43 @@ double CellTimer::calm_step(DecodeBatch* batch, int64_t first_position) const {
          static_cast<double>(steps);
 }
 
-void CellTimer::trace_steps(DecodeBatch* batch, int64_t first_position, int offset,
+void CellTimer::trace_steps(DecodeBatch* batch, int64_t first_position, int64_t visit,
                             Traced* traced) const {
+  const int offset = offset_of(visit);
   ops_.trace({.times = true, .stride = options_.stride, .offset = offset});
   batch->record();
   batch->step();  // the first replay of a recording also loads it
-  traced->timed += calm_step(batch, first_position);
+  const auto repeats = static_cast<double>(visits() / options_.stride);
+  traced->timed += calm_step(batch, first_position) / repeats;
   ops_.take_ledger();
   const int64_t steps = steps_at(offset);
   for (int64_t i = 0; i < steps; ++i) {
     batch->step();
     const PhaseLedger step = ops_.take_ledger();
     for (size_t p = 0; p < kPhases; ++p) {
-      traced->ledger[p].seconds += step[p].seconds / static_cast<double>(steps);
-      if (i > 0) continue;
+      traced->ledger[p].seconds += step[p].seconds / (static_cast<double>(steps) * repeats);
+      if (i > 0 || visit >= options_.stride) continue;
       traced->ledger[p].intervals += step[p].intervals;
       traced->intervals += step[p].intervals;
     }
   }
   ops_.trace({});
+}
+
+void CellTimer::plain_steps(DecodeBatch* batch, int64_t first_position, int64_t turn,
+                            Traced* traced, Observation* result) const {
+  const int64_t rounds = options_.steps / round();
+  const int64_t steps = round() * (rounds * (turn + 1) / turns() - rounds * turn / turns());
+  const double share = static_cast<double>(steps) / static_cast<double>(options_.steps);
+  const double seconds = time_steps(batch, steps);
+  result->seconds += seconds * share;
+  const int64_t end = first_position + batch->steps(), begin = end - steps;
+  result->evicted_tokens +=
+      static_cast<double>(plan_.evict_end(end - 1) - plan_.evict_begin(begin)) /
+      static_cast<double>(options_.steps);
+  // Where rounds are long, traced steps are compared with steps in which nothing is evicted either.
+  const bool calm = round() > kCalmSteps;
+  traced->plain += share * (calm ? calm_step(batch, first_position) : seconds);
 }
 
 void CellTimer::set_ledger(const Traced& traced, Observation* result) const {
@@ -316,9 +345,10 @@ void CellTimer::set_ledger(const Traced& traced, Observation* result) const {
   // overlap. How much that is depends on the kernels, so it is taken from the step itself. A run of
   // n intervals has n + 1 events; half of the first and half of the last lie outside of it.
   if (ops_.device() != Device::cpu && traced.intervals > 0) {
-    result->interval_seconds =
-        std::max(0.0, (traced.timed - options_.stride * traced.plain) /
-                          static_cast<double>(traced.intervals + timed_runs()));
+    result->interval_seconds = (traced.timed - options_.stride * traced.plain) /
+                               static_cast<double>(traced.intervals + timed_runs());
+    result->overlap_seconds = (result->interval_seconds - ops_.empty_interval_seconds()) *
+                              static_cast<double>(traced.intervals);
   }
   result->ledger = traced.ledger;
   correct(&*result->ledger, result->interval_seconds);
@@ -330,23 +360,20 @@ Observation CellTimer::time_decode(PrefilledBatch* prefilled) const {
   result.steps = options_.steps;
   {
     const auto batch = decode_batch(prefilled, longest(first) - first, {});
-    // Half of the layers are traced before the timing and half after it: caches that grow weigh the
-    // same in both.
     Traced traced;
     traced.ledger = declared_work(batch.get());
-    const int half = options_.stride / 2;
-    for (int offset = 0; offset < half; ++offset) trace_steps(batch.get(), first, offset, &traced);
-    result.seconds = time_steps(batch.get(), options_.steps);
-    const int64_t end = first + batch->steps(), begin = end - options_.steps;
-    result.evicted_tokens =
-        static_cast<double>(prefilled->states.size()) *
-        static_cast<double>(plan_.evict_end(end - 1) - plan_.evict_begin(begin)) /
-        static_cast<double>(options_.steps);
-    const double before = calm_step(batch.get(), first);
-    traced.plain = 0.5 * (before + calm_step(batch.get(), first));
-    for (int offset = half; offset < options_.stride; ++offset) {
-      trace_steps(batch.get(), first, offset, &traced);
+    int64_t visit = 0;
+    for (int64_t turn = 0; turn < turns(); ++turn) {
+      const auto trace = [&](int64_t until) {
+        while (visit < until) trace_steps(batch.get(), first, visit++, &traced);
+      };
+      const int64_t until = visits() * (turn + 1) / turns();
+      // Each comes first as often as the other, so that caches which grow weigh the same in both.
+      if (turn % 2 == 1) trace(until);
+      plain_steps(batch.get(), first, turn, &traced, &result);
+      trace(until);
     }
+    result.evicted_tokens *= static_cast<double>(prefilled->states.size());
     set_ledger(traced, &result);
     prefilled->tokens = batch->newest();
     batch->finish();

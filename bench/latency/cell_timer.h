@@ -31,8 +31,11 @@ struct Observation {
   std::optional<double> traced_seconds, without_bank_seconds;
   std::optional<PhaseLedger> ledger;  // what timing itself costs is taken off
   double interval_seconds = 0;        // cost of timing, taken off every interval of the ledger
-  int64_t steps = 0;                  // of decode
-  double evicted_tokens = 0;          // in the pass or in a mean step, all sequences
+  // Of decode on a GPU: what of this cost, over all intervals of a step, is more than the events
+  // themselves take: by so much neighbouring kernels overlap where no event stands between them.
+  std::optional<double> overlap_seconds;
+  int64_t steps = 0;          // of decode
+  double evicted_tokens = 0;  // in the pass or in a mean step, all sequences
 };
 
 // Sequences that have taken a prompt in, and the token that each chose last.
@@ -91,8 +94,16 @@ class CellTimer {
     double timed = 0;       // of a step with the layers of one offset timed, summed over offsets
     int64_t intervals = 0;  // of all offsets
   };
+  // Stretches of steps without timing, and of traced ones: visits() of these, which go through the
+  // offsets of the stride once or several times.
+  int64_t turns() const;
+  int64_t visits() const;
+  int offset_of(int64_t visit) const { return static_cast<int>(visit % options_.stride); }
   // `first_position`: where the batch began.
-  void trace_steps(DecodeBatch* batch, int64_t first_position, int offset, Traced* traced) const;
+  void trace_steps(DecodeBatch* batch, int64_t first_position, int64_t visit, Traced* traced) const;
+  // `turn` of turns(); evicted tokens are those of one sequence.
+  void plain_steps(DecodeBatch* batch, int64_t first_position, int64_t turn, Traced* traced,
+                   Observation* result) const;
   void set_ledger(const Traced& traced, Observation* result) const;
   // Seconds of a mean step out of `calm_steps()` ones in which nothing, or as much as in any
   // others, is evicted.

@@ -53,7 +53,7 @@ class BenchTest : public ::testing::Test {
     request.contexts = {24, 48};
     request.repeats = 2;
     request.timing.chunk = 32;
-    request.timing.steps = 4;
+    request.timing.steps = 40;
     request.timing.traced_steps = 1;
     request.timing.warm_steps = 1;
     return request;
@@ -235,7 +235,7 @@ TEST_F(BenchTest, TimesEveryPhaseOfBothStages) {
   const auto intervals = [&](Phase phase) {
     return (*decode.ledger)[static_cast<size_t>(phase)].intervals;
   };
-  // Both offsets of the stride together: every layer once, what has no layer once.
+  // Offsets are visited twice, and together have every layer once, what has no layer once.
   EXPECT_EQ(intervals(Phase::mlp), 2);
   EXPECT_EQ(intervals(Phase::attention), 2);
   EXPECT_EQ(intervals(Phase::embed), 1);

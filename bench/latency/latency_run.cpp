@@ -15,10 +15,8 @@ namespace {
 constexpr int64_t kBriefTokens = 512;
 constexpr const char* kCalibration =
     "cost of a timed interval: in prefill, what an empty one takes in a recorded step; in decode, "
-    "what "
-    "timing adds to the step itself: (mean step with events - mean step without) / events, 16 "
-    "steps "
-    "each";
+    "what timing adds to the step itself: (mean step with events - mean step without) / events, "
+    "stretches of both in turns";
 // A decode step takes about this many times as long as its bytes do; a guess for the time limit,
 // until one was measured.
 constexpr double kStepFactor = 2;

@@ -166,6 +166,7 @@ void BenchRecord::add(const RowPlace& place, const Observation& observation,
   if (observation.ledger) {
     row["phases"] = to_json(*observation.ledger);
     row["interval_seconds"] = observation.interval_seconds;
+    if (observation.overlap_seconds) row["overlap_seconds"] = *observation.overlap_seconds;
   }
   if (observation.steps > 0) row["steps"] = observation.steps;
   row["evicted_tokens"] = observation.evicted_tokens;
