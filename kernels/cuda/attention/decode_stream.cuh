@@ -77,7 +77,7 @@ template <typename Codes>
 struct CodeStream {
   static constexpr int kSlots = 16 * Codes::kTiles;  // of a step
   static constexpr int kRound = kStreamWarps * kSlots;
-  static constexpr int kAhead = 2;  // steps on their way to the second-level cache
+  static constexpr int kAhead = 1;  // steps on their way to the second-level cache
 
   const uint8_t* k;  // of the KV head
   const uint8_t* v;
