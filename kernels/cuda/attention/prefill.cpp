@@ -39,11 +39,12 @@ int one_frame(const AttentionParams& p) {
   return frame;
 }
 
-PrefillCase describe(const CudaContext& context, const AttentionParams& p) {
+// `frame`: one_frame(p).
+PrefillCase describe(const CudaContext& context, const AttentionParams& p, int frame) {
   PrefillCase wanted;
   wanted.compute_capability = context.compute_capability();
   wanted.head_dim = p.head_dim;
-  wanted.unrotated = one_frame(p) >= 0;
+  wanted.unrotated = frame >= 0;
   wanted.log_sum = static_cast<bool>(p.log_sum);
   for (const AttentionBlock& block : p.blocks) {
     const int64_t rows = block.rows * (p.heads / p.kv_heads) * p.streams;
@@ -97,7 +98,8 @@ void prefill_attention(CudaContext& context, const AttentionParams& p) {
   check(p, DType::bf16);
   KVG_CHECK(p.scale > 0, "attention: scale");
   KVG_CHECK(p.out.size(0) * p.streams * p.heads < int64_t{1} << 31, "attention: rows");
-  const PrefillKernel& kernel = choose_prefill_kernel(describe(context, p));
+  const int frame = one_frame(p);
+  const PrefillKernel& kernel = choose_prefill_kernel(describe(context, p, frame));
   PrefillPlan plan = plan_prefill(
       p, [&](const Codec& codec) { return context.codec(codec, p.layer, p.kv_heads); },
       kernel.tile_rows);
@@ -129,7 +131,7 @@ void prefill_attention(CudaContext& context, const AttentionParams& p) {
   launch.slot_base = plan.slot_base;
   launch.slot_rows = plan.slot_rows;
   launch.most_slots = plan.most_slots;
-  launch.query_frame = std::max(one_frame(p), 0);
+  launch.query_frame = std::max(frame, 0);
   launch.multiprocessors = context.device().multiprocessors;
   launch.counter = context.work_counter();
   launch.groups = reinterpret_cast<const PrefillGroup*>(base + groups);
