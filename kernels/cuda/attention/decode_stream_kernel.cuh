@@ -36,7 +36,7 @@ __device__ CodeStream<Codes> open_stream(const DecodeAttentionLaunch& p,
   CodeStream<Codes> stream;
   stream.k = slots.k_codes + head * Codes::kCodeBytes;
   stream.v = slots.v_codes + head * Codes::kCodeBytes;
-  stream.source = shared_address(&shared.source);
+  stream.source = shared_u32(&shared.source);
   stream.begin = segment.begin + warp * CodeStream<Codes>::kSlots;
   stream.end = segment.end;
   stream.lane = lane;

@@ -274,7 +274,7 @@ struct SlotReader {
   __device__ void start(int32_t step, int32_t place, int warp, int lane, int32_t skip = -1) const {
     const int32_t from = step_begin(step, warp);
     const int32_t rows = min(end - from, kStepSlots);
-    uint32_t to = shared_address(ring(place));
+    uint32_t to = shared_u32(ring(place));
     copy_side(to, slots->k_codec, slots->k_codes, k_form == SlotForm::plain, from, rows, lane,
               skip);
     to += static_cast<uint32_t>(k_bytes);
@@ -346,7 +346,7 @@ struct SlotReader {
   template <typename Codecs>
   __device__ DecodeVectors vectors(int32_t step, int32_t place, int warp, int lane,
                                    const int16_t* band) const {
-    const uint32_t stored = shared_address(ring(place));
+    const uint32_t stored = shared_u32(ring(place));
     DecodeVectors out{stored, stored + static_cast<uint32_t>(k_bytes)};
     if (k_form != SlotForm::tile && v_form != SlotForm::tile) return out;
     uint8_t* decoded = memory + kWarpBytes;
@@ -359,7 +359,7 @@ struct SlotReader {
       if (!(value ? v_in_place() : k_in_place())) tile = decoded -= kTileBytes<kHeadDim>;
       decode_vectors<kHeadDim, Codecs>(*slots, value, kv_head, value ? out.v : out.k,
                                        value ? nullptr : band, slot(from), rows, lane, tile);
-      (value ? out.v : out.k) = shared_address(tile);
+      (value ? out.v : out.k) = shared_u32(tile);
     }
     __syncwarp();
     return out;

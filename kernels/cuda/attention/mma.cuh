@@ -1,5 +1,7 @@
 #pragma once
 
+#include "kernels/cuda/shared_u32.cuh"
+
 #include <cstdint>
 
 #include <cuda_bf16.h>
@@ -13,10 +15,6 @@
 namespace kvg::cuda {
 
 inline constexpr float kLog2E = 1.44269504088896340736f;
-
-__device__ inline uint32_t shared_address(const void* pointer) {
-  return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
-}
 
 // Four 8 x 8 matrices of 16-bit elements; lane i gives the address of row i % 8 of matrix i / 8
 // (16-byte aligned, shared memory). Register m holds elements (g, 2t), (g, 2t + 1) of matrix m.

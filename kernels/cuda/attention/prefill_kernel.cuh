@@ -156,7 +156,7 @@ class PrefillWork {
     for (int row = fresh_thread() / kChunks; row < Shared::kRows;
          row += kPrefillThreads / kChunks) {
       const int q_row = shared_.q_row[row];
-      cp_async_16(shared_address(shared_.q + tile_chunk<kHeadDim>(row, chunk)),
+      cp_async_16(shared_u32(shared_.q + tile_chunk<kHeadDim>(row, chunk)),
                   q + int64_t{max(q_row, 0)} * kHeadDim + 8 * chunk, q_row < 0 ? 0 : 16);
     }
   }
@@ -205,7 +205,7 @@ class PrefillWork {
     constexpr int kStep = kPrefillThreads / kChunks;  // a multiple of 8: the swizzle stays
     const int first = fresh_thread() / kChunks;
     const int chunk = fresh_thread() % kChunks;
-    const uint32_t to = shared_address(tile + tile_chunk<kHeadDim>(first, chunk));
+    const uint32_t to = shared_u32(tile + tile_chunk<kHeadDim>(first, chunk));
     codes += 16 * chunk;
 #pragma unroll
     for (int i = 0; i < kTileSlots / kStep; ++i) {

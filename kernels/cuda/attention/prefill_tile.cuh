@@ -62,7 +62,7 @@ __device__ inline void load_rows(const __nv_bfloat16* rows, float (&x)[kHeadDim 
 #pragma unroll
   for (int n = 0; n < kHeadDim / 8; n += 4) {
     uint32_t pairs[4];
-    ldmatrix_x4(pairs, shared_address(rows + tile_chunk<kHeadDim>(lane % 8, n + lane / 8)));
+    ldmatrix_x4(pairs, shared_u32(rows + tile_chunk<kHeadDim>(lane % 8, n + lane / 8)));
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       const float2 pair = __bfloat1622float2(*reinterpret_cast<const __nv_bfloat162*>(&pairs[i]));
@@ -122,8 +122,8 @@ struct AttentionRows {
                                        Scores& scores, Between between) {
     const int lane = threadIdx.x % 32;
     const uint32_t q_address =
-        shared_address(q) + lane % 16 * (2 * kHeadDim) + 16 * ((lane / 16) ^ (lane % 8));
-    const uint32_t k_address = shared_address(k) + (lane / 16 * 8 + lane % 8) * (2 * kHeadDim) +
+        shared_u32(q) + lane % 16 * (2 * kHeadDim) + 16 * ((lane / 16) ^ (lane % 8));
+    const uint32_t k_address = shared_u32(k) + (lane / 16 * 8 + lane % 8) * (2 * kHeadDim) +
                                16 * ((lane / 8 % 2) ^ (lane % 8));
 #pragma unroll
     for (int tile = 0; tile < kRowTiles; ++tile) {
@@ -243,7 +243,7 @@ struct AttentionRows {
   __device__ void add_values(const Weights& weights, const __nv_bfloat16* v, Between between) {
     const int lane = threadIdx.x % 32;
     const uint32_t v_address =
-        shared_address(v) + lane % 16 * (2 * kHeadDim) + 16 * ((lane / 16) ^ (lane % 8));
+        shared_u32(v) + lane % 16 * (2 * kHeadDim) + 16 * ((lane / 16) ^ (lane % 8));
     constexpr int kSteps = kPartSlots / 16 * kOutTiles / 2;
 #pragma unroll
     for (int step = 0; step < kSteps; ++step) {

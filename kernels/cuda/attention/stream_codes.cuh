@@ -33,7 +33,7 @@ struct EdenStream {
   uint32_t own;  // this lane's bank of the table
 
   __device__ EdenStream(const uint8_t* table, int lane)
-      : own(shared_address(table) + 4 * static_cast<uint32_t>(lane)) {}
+      : own(shared_u32(table) + 4 * static_cast<uint32_t>(lane)) {}
 
   // By all threads of the block.
   __device__ static void make_table(uint8_t* table, int warp, int warps, int lane) {

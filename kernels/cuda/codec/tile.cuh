@@ -57,7 +57,7 @@ __device__ inline void copy_tile(const uint8_t* codes, const TileSlots& slots, _
     const int chunk = i % kChunks;
     const bool valid = row < slots.rows;
     const uint8_t* from = codes + (valid ? slots[row] : 0) * (2 * kHeadDim) + 16 * chunk;
-    cp_async_16(shared_address(tile + tile_chunk<kHeadDim>(row, chunk)), from, valid ? 16 : 0);
+    cp_async_16(shared_u32(tile + tile_chunk<kHeadDim>(row, chunk)), from, valid ? 16 : 0);
   }
 }
 

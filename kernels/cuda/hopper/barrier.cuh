@@ -1,5 +1,7 @@
 #pragma once
 
+#include "kernels/cuda/shared_u32.cuh"
+
 #include <cstdint>
 
 // Barriers of compute capability 9.0: mbarriers in shared memory, which count arrivals and bytes
@@ -7,9 +9,7 @@
 // function.
 namespace kvg::cuda::hopper {
 
-__device__ __forceinline__ uint32_t shared_u32(const void* p) {
-  return static_cast<uint32_t>(__cvta_generic_to_shared(p));
-}
+using cuda::shared_u32;
 
 // By one thread, before a fence_barrier_init() and a synchronisation of the block.
 __device__ __forceinline__ void init_barrier(uint64_t* barrier, int arrivals) {

@@ -26,9 +26,7 @@ __device__ inline void bar_sync(int id, int threads) {
 // The address, in the shared memory of CTA `rank` of the cluster, of what lies at `mine` here.
 __device__ inline uint32_t mapa(const void* mine, int rank) {
   uint32_t address;
-  asm("mapa.shared::cluster.u32 %0, %1, %2;"
-      : "=r"(address)
-      : "r"(shared_address(mine)), "r"(rank));
+  asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(address) : "r"(shared_u32(mine)), "r"(rank));
   return address;
 }
 
@@ -41,7 +39,7 @@ __device__ inline bool mbarrier_try_wait(uint64_t* barrier, uint32_t parity) {
       "selp.u32 %0, 1, 0, p;\n"
       "}\n"
       : "=r"(done)
-      : "r"(shared_address(barrier)), "r"(parity)
+      : "r"(shared_u32(barrier)), "r"(parity)
       : "memory");
   return done != 0;
 }
@@ -60,7 +58,7 @@ __device__ inline void cp_async_bulk_to_peer(uint32_t to, const void* from, uint
   asm volatile(
       "cp.async.bulk.shared::cluster.shared::cta.mbarrier::complete_tx::bytes [%0], [%1], %2, "
       "[%3];" ::"r"(to),
-      "r"(shared_address(from)), "r"(bytes), "r"(barrier)
+      "r"(shared_u32(from)), "r"(bytes), "r"(barrier)
       : "memory");
 }
 
@@ -77,7 +75,7 @@ __device__ inline void st_async(uint32_t to, const int (&words)[4], uint32_t bar
 // thread's next group.
 __device__ inline void cp_async_bulk_store(void* to, const void* from, uint32_t bytes) {
   asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;" ::"l"(to),
-               "r"(shared_address(from)), "r"(bytes)
+               "r"(shared_u32(from)), "r"(bytes)
                : "memory");
 }
 __device__ inline void cp_async_bulk_commit_group() {

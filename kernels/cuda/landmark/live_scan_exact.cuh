@@ -78,8 +78,8 @@ class ExactScan {
       snapshot[0] = nullptr;
       if (pass.snapshot >= 0) {
         const DeviceSlots& to = p_.snapshots[pass.snapshot].exact;
-        cp_async_ca<8>(shared_address(&snapshot[0]), &to.k_codes);
-        cp_async_ca<8>(shared_address(&snapshot[1]), &to.v_codes);
+        cp_async_ca<8>(shared_u32(&snapshot[0]), &to.k_codes);
+        cp_async_ca<8>(shared_u32(&snapshot[1]), &to.v_codes);
       }
     }
     cp_async_commit();
@@ -235,7 +235,7 @@ class ExactScan {
       more = walk.next(next);
       if (more && next.opens() && thread < next.tokens) gate = p_.gate[next.row + thread];
       if (thread == 0 && more && next.snapshot >= 0) {
-        cp_async_ca<8>(shared_address(&s_.valid[(i + 1) % 2]),
+        cp_async_ca<8>(shared_u32(&s_.valid[(i + 1) % 2]),
                        &p_.snapshots[next.snapshot].exact_valid);
       }
       cp_async_commit();

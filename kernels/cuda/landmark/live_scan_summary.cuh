@@ -94,15 +94,15 @@ class SummaryScan {
                     tokens.values, Tokens::kValueStride);
     const auto thread = static_cast<int>(threadIdx.x);
     if (thread < tile.count) {
-      cp_async_ca<4>(shared_address(&tokens.gate[thread]), p_.gate + tile.row + thread);
+      cp_async_ca<4>(shared_u32(&tokens.gate[thread]), p_.gate + tile.row + thread);
     }
     if (thread == 0) {
       uint8_t** snapshot = s_.snapshot[index % 4];
       snapshot[0] = nullptr;
       if (tile.snapshot >= 0) {
         const DeviceSlots& to = p_.snapshots[tile.snapshot].summary;
-        cp_async_ca<8>(shared_address(&snapshot[0]), &to.k_codes);
-        cp_async_ca<8>(shared_address(&snapshot[1]), &to.v_codes);
+        cp_async_ca<8>(shared_u32(&snapshot[0]), &to.k_codes);
+        cp_async_ca<8>(shared_u32(&snapshot[1]), &to.v_codes);
       }
     }
     cp_async_commit();

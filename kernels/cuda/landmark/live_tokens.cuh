@@ -142,7 +142,7 @@ __device__ inline void copy_rows(const void* from, int64_t stride, int count, Ro
     const int piece = 8 * (i % kPieces);
     const bool there = token < count;
     const int64_t at = there ? row(token) * stride : 0;
-    cp_async_16(shared_address(to + token * pitch + piece), data + at + piece, there ? 16 : 0);
+    cp_async_16(shared_u32(to + token * pitch + piece), data + at + piece, there ? 16 : 0);
   }
 }
 
