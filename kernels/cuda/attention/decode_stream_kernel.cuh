@@ -149,6 +149,7 @@ cudaError_t launch_stream(const DecodeAttentionLaunch& p, cudaStream_t stream) {
     case DecodeKernel::fp8:
       return launch_codes<kHeadDim, Fp8Stream<kHeadDim>>(p, stream);
     case DecodeKernel::plain:
+    case DecodeKernel::bank:
     case DecodeKernel::mixed:
       break;
   }
