@@ -34,10 +34,10 @@ struct DecodeGrid {
   int32_t queries = 0;  // rows of a block: 8 or 16
   int32_t chunks = 0;   // blocks that share a KV head's slots
   int32_t splits = 0;   // at most; bank: warps that share a KV head, 1 to 8
-  int32_t blocks = 0;   // bank: of the whole launch
   // The splits of a KV head form a cluster and add up over distributed shared memory; otherwise the
   // last block to finish adds up what the others left in the workspace.
   bool clustered = false;
+  int32_t blocks = 0;  // bank: of the whole launch
 };
 inline constexpr int32_t kMostInCluster = 8;
 inline constexpr int kBankWarps = 8;  // of a block of the bank kernel

@@ -1,6 +1,5 @@
 #include "base/error.h"
 #include "kernels/cuda/attention/decode_test_util.h"
-#include "kernels/cuda/dependent_launch.h"
 
 #include <cmath>
 #include <utility>
@@ -155,46 +154,6 @@ TEST_F(DecodeAttentionTest, AnyNumberOfSplitsMatchesTheReference) {
   }
 }
 
-// Many short caches in bf16 have a kernel of their own: windows and banks that end within a step or
-// have none, more warps than steps, and several KV heads a warp.
-TEST_F(DecodeAttentionTest, ManyShortCachesMatchTheReference) {
-  if (!runs_sm90_code()) GTEST_SKIP() << "skipped: the kernel is for compute capability 9.0";
-  for (const Kept kept : {Kept::window, Kept::landmark}) {
-    for (const auto& [group, streams] : {std::pair{4, 2}, {8, 1}, {3, 1}, {1, 2}}) {
-      DecodeCase test;
-      test.name = "bank";
-      test.kept = kept;
-      test.group = group;
-      test.streams = streams;
-      test.head_norm = group != 3;
-      test.block = group;
-      test.stretches = true;
-      test.positions = {0, 1, 15, 16, 95, 96, 97, 130, 500, 131, 1000, 64, 3};
-      CudaContext context;
-      DecodeScene scene(context, test, 3);
-      for (int32_t step = 0; step < 4; ++step) {
-        scene.draw_inputs(mix_seed({4, static_cast<uint64_t>(step)}));
-        DecodeAttentionLaunch params = decode_attention_launch(scene.device_params(1));
-        ASSERT_TRUE(bank_serves(scene.state(), params.slots, 1, &params.summaries));
-        params.kernel = DecodeKernel::bank;
-        const std::vector<double> expected = scene.expected(1);
-        for (const int32_t splits : {1, 2, 4, 8}) {
-          for (const int32_t blocks : {1, 2, 5, 132}) {
-            params.grid.splits = splits;
-            params.grid.blocks = blocks;
-            scene.poison_output();
-            KVG_CHECK_CUDA(launch(params, context.stream()));
-            EXPECT_LT(relative_norm(scene.result(), expected), 1e-2)
-                << splits << " splits, step " << step << ", " << group << " x " << streams;
-          }
-        }
-        scene.advance();
-      }
-      EXPECT_LT(scene.store_error(false), 1e-3);
-    }
-  }
-}
-
 std::vector<CodecSpec> streamed_codecs() {
   std::vector<CodecSpec> specs = {eden(2), eden(4), CodecSpec(), CodecSpec()};
   specs[2].kind = specs[3].kind = CodecKind::fp8;
@@ -330,13 +289,14 @@ TEST(DecodeLaunchTest, RefusesShapesItCannotServe) {
   good.grid = {8, 1, 1, false};
   good.sequences = good.heads = good.kv_heads = 1;
   good.head_dim = 64;
-  for (int fault = 0; fault < 5; ++fault) {
+  for (int fault = 0; fault < 6; ++fault) {
     DecodeAttentionLaunch bad = good;
     if (fault == 0) bad.head_dim = 96;
     if (fault == 1) bad.streams = 3;
     if (fault == 2) bad.grid.splits = 0;
     if (fault == 3) bad.heads = 9;  // more than the block's rows
     if (fault == 4) bad.grid = {8, 1, 9, true};
+    if (fault == 5) bad.kernel = DecodeKernel::bank;
     EXPECT_EQ(launch(bad, nullptr), cudaErrorInvalidValue) << fault;
   }
 }
