@@ -26,6 +26,7 @@ class RoundedOps : public ForwardingOps {
     inner_.swiglu(p);
     round(p.out);
   }
+  void gated_linear(const GatedLinearParams& p) override { Ops::gated_linear(p); }
   void prepare_heads(const PrepareHeadsParams& p) override {
     inner_.prepare_heads(p);
     round(p.q);

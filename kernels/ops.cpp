@@ -21,6 +21,11 @@ class Repeated : public Recording {
 
 }  // namespace
 
+void Ops::gated_linear(const GatedLinearParams& p) {
+  linear({p.x, p.weight, Tensor(), p.gate_up});
+  swiglu({p.gate_up, p.out});
+}
+
 std::unique_ptr<DecodeState> Ops::prepare_decode(DecodePlan plan, std::vector<DecodeCache> caches) {
   return std::make_unique<DecodeState>(std::move(plan), std::move(caches));
 }

@@ -59,6 +59,14 @@ struct SwigluParams {
   Tensor out;      // [rows, ffn]
 };
 
+// out = silu(x G^T) * (x U^T): linear, then swiglu, or both at once.
+struct GatedLinearParams {
+  Tensor x;        // [rows, in]
+  Tensor weight;   // [2 * ffn, in]: G, then U
+  Tensor gate_up;  // [rows, 2 * ffn], left undefined
+  Tensor out;      // [rows, ffn]
+};
+
 // Rotary position embedding. Pair i of head_dim/2 is (i, i + head_dim/2) when half_split (Llama,
 // Mistral in the Hugging Face layout) or (2i, 2i+1) otherwise;
 // angle = position * base^(-2i/head_dim). `bf16_angles` emulates a published defect: position,
@@ -249,6 +257,7 @@ class Ops {
   virtual void rms_norm(const RmsNormParams&) = 0;
   virtual void linear(const LinearParams&) = 0;
   virtual void swiglu(const SwigluParams&) = 0;
+  virtual void gated_linear(const GatedLinearParams&);
   virtual void prepare_heads(const PrepareHeadsParams&) = 0;
   virtual void store(const StoreParams&) = 0;
   virtual void load(const LoadParams&) = 0;

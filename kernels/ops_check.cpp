@@ -88,6 +88,12 @@ void check(const SwigluParams& p, DType scalar) {
   KVG_CHECK(is(p.out, scalar, {p.out.size(0), p.out.size(1)}), "swiglu: out");
 }
 
+void check(const GatedLinearParams& p, DType scalar) {
+  check(LinearParams{p.x, p.weight, Tensor(), p.gate_up}, scalar);
+  check(SwigluParams{p.gate_up, p.out}, scalar);
+  KVG_CHECK(p.out.data != p.x.data || p.out.elements() == 0, "gated_linear: out must not be x");
+}
+
 void check(const PrepareHeadsParams& p, DType scalar) {
   check_rank(p.fused, 2);
   const int64_t rows = p.fused.size(0);

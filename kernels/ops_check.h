@@ -11,6 +11,7 @@ void check(const EmbedParams& p, DType scalar);
 void check(const RmsNormParams& p, DType scalar);
 void check(const LinearParams& p, DType scalar);
 void check(const SwigluParams& p, DType scalar);
+void check(const GatedLinearParams& p, DType scalar);
 void check(const PrepareHeadsParams& p, DType scalar);
 void check(const StoreParams& p, DType scalar);
 void check(const LoadParams& p, DType scalar);

@@ -124,8 +124,7 @@ HeadTensors Pass::project(const LayerWeights& layer, int index, const Stretch& s
 void Pass::feed_forward(const LayerWeights& layer, const Stretch& stretch) {
   const Tensor gate_up = stretch.of(tensors_.gate_up);
   const Tensor hidden = stretch.of(tensors_.hidden);
-  ops_.linear({stretch.of(tensors_.normed), layer.gate_up, Tensor(), gate_up});
-  ops_.swiglu({gate_up, hidden});
+  ops_.gated_linear({stretch.of(tensors_.normed), layer.gate_up, gate_up, hidden});
   ops_.linear({hidden, layer.down, Tensor(), stretch.of(tensors_.delta)});
 }
 

@@ -27,6 +27,7 @@ class ForwardingOps : public Ops {
   void rms_norm(const RmsNormParams& params) override { inner_.rms_norm(params); }
   void linear(const LinearParams& params) override { inner_.linear(params); }
   void swiglu(const SwigluParams& params) override { inner_.swiglu(params); }
+  void gated_linear(const GatedLinearParams& params) override { inner_.gated_linear(params); }
   void prepare_heads(const PrepareHeadsParams& params) override { inner_.prepare_heads(params); }
   void store(const StoreParams& params) override { inner_.store(params); }
   void load(const LoadParams& params) override { inner_.load(params); }

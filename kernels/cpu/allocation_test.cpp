@@ -52,6 +52,7 @@ TEST(AllocationTest, WarmOperationsAllocateNothing) {
   Twin x = Twin::random({130, 256}, random);
   Twin weight = Twin::random({512, 256}, random);
   Twin wide = Twin::output({130, 512});
+  Twin gated = Twin::output({130, 256});
   Twin k = Twin::random({130, 2, 64}, random);
   Twin fused = Twin::random({130, 512}, random);
   Twin theta = Twin::random({4, 32}, random);
@@ -74,6 +75,9 @@ TEST(AllocationTest, WarmOperationsAllocateNothing) {
       },
       [&] {
         ops->swiglu({wide.on(*ops), x.on(*ops)});
+      },
+      [&] {
+        ops->gated_linear({x.on(*ops), weight.on(*ops), wide.on(*ops), gated.on(*ops)});
       },
       [&] {
         ops->store({k.on(*ops), k.on(*ops), 0, cache.store(), 5});

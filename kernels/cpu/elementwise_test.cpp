@@ -85,6 +85,18 @@ TEST_F(ElementwiseTest, SwigluAgreesWithTheReference) {
   }
 }
 
+TEST_F(ElementwiseTest, GatedLinearIsLinearThenSwiglu) {
+  constexpr int64_t kRows = 5, kIn = 24, kFfn = 40;
+  Twin x = Twin::random({kRows, kIn}, random_, 1);
+  Twin weight = Twin::random({2 * kFfn, kIn}, random_, 1);
+  Twin gate_up = Twin::output({kRows, 2 * kFfn});
+  Twin out = Twin::output({kRows, kFfn});
+  for (Ops* ops : {sets_.reference.get(), sets_.cpu.get()}) {
+    ops->gated_linear({x.on(*ops), weight.on(*ops), gate_up.on(*ops), out.on(*ops)});
+  }
+  EXPECT_LT(out.error(), 2e-6);
+}
+
 // Gates far out: exp must neither overflow to NaN nor leave anything of a closed gate.
 TEST_F(ElementwiseTest, SwigluAtTheEnds) {
   std::vector<float> gate_up = {-1e4f, -100, 0, 100, 1e4f, 1, 1, 1, 1, 2};

@@ -62,6 +62,10 @@ class CudaOps : public Ops {
     check(p, DType::bf16);
     cuda::swiglu(context_, p);
   }
+  void gated_linear(const GatedLinearParams& p) override {
+    check(p, DType::bf16);
+    if (!linear_.run(p)) Ops::gated_linear(p);
+  }
   void prepare_heads(const PrepareHeadsParams& p) override {
     check_head_dim(p.head_dim);
     check(p, DType::bf16);

@@ -151,6 +151,25 @@ TEST_F(CudaOpsTest, PointwiseOperationsMatchTheReference) {
   EXPECT_LT(relative_norm(nll.result(), nll.values()), 1e-5);
 }
 
+// Below, among and beyond the rows that have a kernel that does both; a width that no tile divides,
+// and one that only separate kernels serve.
+TEST_F(CudaOpsTest, GatedLinearMatchesTheReference) {
+  CrossSets sets;
+  for (const int64_t rows : {1, 9, 31, 64, 100, 255, 300}) {
+    for (const auto& [in, ffn] : {std::pair{264, 328}, {1032, 72}, {100, 40}}) {
+      CrossTensor x = CrossTensor::random(sets, DType::bf16, {rows, in}, 1);
+      CrossTensor weight = CrossTensor::random(sets, DType::bf16, {2 * ffn, in}, 2);
+      CrossTensor gate_up(sets, DType::bf16, {rows, 2 * ffn});
+      CrossTensor out(sets, DType::bf16, {rows, ffn});
+      for (Ops* ops : {sets.reference.get(), sets.cuda.get()}) {
+        const Ops& set = *ops;
+        ops->gated_linear({x.on(set), weight.on(set), gate_up.on(set), out.on(set)});
+      }
+      EXPECT_LT(out.error(), 2 * kTolerance) << rows << " x " << in << " x " << ffn;
+    }
+  }
+}
+
 TEST_F(CudaOpsTest, SlotsAndAttentionMatchTheReference) {
   CrossSets sets;
   constexpr int64_t kRows = 70;

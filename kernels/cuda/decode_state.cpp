@@ -204,8 +204,12 @@ void CudaDecodeState::prepare_attention(CudaContext& context) {
   launch.slots = decode_slots(*this);
   (void)narrow(plan().max_tokens);
   launch.kernel = choose_kernel(*this);
-  launch.grid = decode_grid(device_plan_, launch.slots, launch.kernel,
-                            context.device().multiprocessors, runs_sm90_code());
+  const int multiprocessors = context.device().multiprocessors;
+  if (runs_sm90_code() && bank_serves(*this, launch.slots, multiprocessors, &launch.summaries)) {
+    launch.kernel = DecodeKernel::bank;
+  }
+  launch.grid =
+      decode_grid(device_plan_, launch.slots, launch.kernel, multiprocessors, runs_sm90_code());
   memory_->workspace = context.allocate(decode_workspace_bytes(device_plan_, launch.grid));
   launch.workspace = decode_workspace(device_plan_, launch.grid, memory_->workspace->data());
   // What comes before in a step (prepare_heads) meets the condition.

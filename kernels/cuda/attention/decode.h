@@ -21,6 +21,7 @@ namespace kvg::cuda {
 // Which kernel reads the slots.
 enum class DecodeKernel : uint8_t {
   plain,  // of codecs whose vectors are no codes: bf16, f32, bands
+  bank,   // of many short caches in bf16, summaries in f32 (decode_bank_kernel.cuh)
   mixed,  // of any codecs
   // all of one codec, K and V
   eden2,
@@ -33,16 +34,28 @@ enum class DecodeKernel : uint8_t {
 struct DecodeGrid {
   int32_t queries = 0;  // rows of a block: 8 or 16
   int32_t chunks = 0;   // blocks that share a KV head's slots
-  int32_t splits = 0;   // at most
+  int32_t splits = 0;   // at most; bank: warps that share a KV head, 1 to 8
   // The splits of a KV head form a cluster and add up over distributed shared memory; otherwise the
   // last block to finish adds up what the others left in the workspace.
   bool clustered = false;
+  int32_t blocks = 0;  // bank: of the whole launch
 };
 inline constexpr int32_t kMostInCluster = 8;
+inline constexpr int kBankWarps = 8;  // of a block of the bank kernel
 
 // As many splits as fill the GPU when all sequences have grown to max_tokens.
 DecodeGrid decode_grid(const DeviceDecodePlan& plan, const DecodeSlots& slots, DecodeKernel kernel,
                        int multiprocessors, bool clusters);
+
+// How the keys of summaries are stored, for the bank kernel.
+struct SummaryKeys {
+  int32_t bytes = 0;  // of a slot
+  // Of each 16 coordinates: where they stand among those that are stored, in 16s; -1: they are not.
+  int8_t places[8] = {};
+};
+// Whether the bank kernel reads such caches, and the better for being many of them.
+bool bank_serves(const DecodeState& state, const DecodeSlots& slots, int multiprocessors,
+                 SummaryKeys* summaries);
 
 // Partial results between the blocks of a launch; the counters are zero before and after it.
 struct DecodeWorkspace {
@@ -72,6 +85,7 @@ struct DecodeAttentionLaunch {
   float scale = 0;
   void* out = nullptr;  // [sequences, heads, head_dim] bf16
   DecodeKernel kernel = DecodeKernel::mixed;
+  SummaryKeys summaries;  // bank
   // Starts while the launch before it still runs. What wrote the caches and the positions must be
   // complete by then: ahead of a launch of this step that does not overlap the ones before it, as
   // that of the embedding does not.

@@ -35,6 +35,16 @@ DecodeGrid decode_grid(const DeviceDecodePlan& plan, const DecodeSlots& slots, D
   const int64_t tiles = decode_tiles(counts);
   const int64_t at_once = busy_blocks(kernel) * multiprocessors;
   const int64_t heads = plan.sequences * plan.kv_heads * grid.chunks;
+  if (kernel == DecodeKernel::bank) {
+    // Every warp has a KV head, or its share of one: with two it loses as much at their ends as it
+    // hides.
+    grid.blocks = multiprocessors;
+    grid.splits = 1;
+    while (grid.splits < kBankWarps && 2 * grid.splits * heads <= kBankWarps * multiprocessors) {
+      grid.splits *= 2;
+    }
+    return grid;
+  }
   int64_t splits = std::min(tiles, at_once / heads);
   if (splits < 2) {
     splits = std::min((kWaves * at_once + heads - 1) / heads, tiles / kLeastTiles);
@@ -88,6 +98,11 @@ cudaError_t launch(const DecodeAttentionLaunch& p, cudaStream_t stream) {
       p.grid.chunks * p.grid.queries < p.heads / p.kv_heads * p.streams ||
       (p.grid.clustered && p.grid.splits > kMostInCluster)) {
     return cudaErrorInvalidValue;
+  }
+  if (p.kernel == DecodeKernel::bank) {
+    const bool serves = p.head_dim == 128 && p.frames == 1 && p.grid.queries == 8 &&
+                        p.grid.chunks == 1 && p.grid.blocks > 0;
+    return serves ? launch_decode_bank_hd128(p, stream) : cudaErrorInvalidValue;
   }
   const bool any = p.kernel == DecodeKernel::plain || p.kernel == DecodeKernel::mixed;
   if (p.head_dim == 64) {

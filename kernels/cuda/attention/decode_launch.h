@@ -9,6 +9,7 @@ namespace kvg::cuda {
 
 cudaError_t launch_decode_hd64(const DecodeAttentionLaunch& params, cudaStream_t stream);
 cudaError_t launch_decode_hd128(const DecodeAttentionLaunch& params, cudaStream_t stream);
+cudaError_t launch_decode_bank_hd128(const DecodeAttentionLaunch& params, cudaStream_t stream);
 cudaError_t launch_decode_stream_hd64(const DecodeAttentionLaunch& params, cudaStream_t stream);
 cudaError_t launch_decode_stream_hd128(const DecodeAttentionLaunch& params, cudaStream_t stream);
 

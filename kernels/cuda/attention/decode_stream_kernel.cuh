@@ -151,6 +151,7 @@ cudaError_t launch_stream(const DecodeAttentionLaunch& p, cudaStream_t stream) {
     case DecodeKernel::int8:
       return launch_codes<kHeadDim, ByteStream<kHeadDim, Int8Stream>>(p, stream);
     case DecodeKernel::plain:
+    case DecodeKernel::bank:
     case DecodeKernel::mixed:
       break;
   }

@@ -295,13 +295,14 @@ TEST(DecodeLaunchTest, RefusesShapesItCannotServe) {
   good.grid = {8, 1, 1, false};
   good.sequences = good.heads = good.kv_heads = 1;
   good.head_dim = 64;
-  for (int fault = 0; fault < 5; ++fault) {
+  for (int fault = 0; fault < 6; ++fault) {
     DecodeAttentionLaunch bad = good;
     if (fault == 0) bad.head_dim = 96;
     if (fault == 1) bad.streams = 3;
     if (fault == 2) bad.grid.splits = 0;
     if (fault == 3) bad.heads = 9;  // more than the block's rows
     if (fault == 4) bad.grid = {8, 1, 9, true};
+    if (fault == 5) bad.kernel = DecodeKernel::bank;
     EXPECT_EQ(launch(bad, nullptr), cudaErrorInvalidValue) << fault;
   }
 }

@@ -27,7 +27,8 @@ struct DecodeCase {
   bool head_norm = true;
   std::vector<int64_t> positions;  // a sequence each
   int64_t block = 1;
-  int64_t window = 0;  // 0: the default of the retention
+  int64_t window = 0;      // 0: the default of the retention
+  bool stretches = false;  // landmark: slow coordinates in stretches, as of a model; or every other
 };
 
 // Memory on both sides with the same bytes.

@@ -1,5 +1,7 @@
 #include "kernels/cuda/gemm/linear.h"
 
+#include "kernels/cuda/dependent_launch.h"
+#include "kernels/cuda/gemm/wide_sm90.h"
 #include "kernels/cuda/gpu_test.h"
 #include "kernels/decode.h"
 #include "kernels/reference/linear.h"
@@ -128,6 +130,54 @@ TEST_F(LinearTest, BothKernelsComputeTheSameAndRepeatBitwise) {
       }
     }
   }
+}
+
+// Rows over every width of tile, all layouts: tiles that end outside W, blocks that share a tile,
+// less work than blocks and more.
+TEST_F(LinearTest, WideProductsMatchTheReferenceAndRepeatBitwise) {
+  if (!runs_sm90_code()) GTEST_SKIP() << "skipped: the kernel is for compute capability 9.0";
+  CudaContext context;
+  const TestBuffer counters(kWideCounterBytes), parts(kWidePartsBytes);
+  KVG_CHECK_CUDA(cudaMemset(counters.data(), 0, kWideCounterBytes));
+  constexpr Case kWideCases[] = {{1, 264, 200},   {17, 1032, 72},  {64, 72, 648},
+                                 {64, 520, 1288}, {65, 1000, 328}, {128, 136, 640},
+                                 {129, 8, 14336}, {200, 904, 72},  {256, 2056, 1160}};
+  constexpr WideLayout kLayouts[] = {{128, 1}, {80, 1}, {112, 2}, {96, 4}, {128, 4}, {128, 2}};
+  for (const Case& shape : kWideCases) {
+    for (const bool wide_result : {false, true}) {
+      Product product(shape, shape.rows % 2 == 0, wide_result ? DType::f32 : DType::bf16);
+      const std::vector<double> expected = product.expected();
+      const LinearParams& p = product.params();
+      for (const WideLayout& layout : kLayouts) {
+        const WideLaunch wide{p.x.data,   p.weight.data,   p.bias.data,  p.out.data,
+                              shape.rows, shape.in,        shape.out,    p.out.dtype,
+                              false,      counters.data(), parts.data(), layout};
+        Bytes first;
+        for (int repeat = 0; repeat < 3; ++repeat) {
+          product.poison();
+          KVG_CHECK_CUDA(launch(wide, context.stream()));
+          context.synchronize();
+          if (repeat == 0) {
+            first = product.raw_result();
+            EXPECT_LT(relative_norm(product.result(), expected), wide_result ? 1e-5 : 5e-3)
+                << name(shape) << ", tiles of " << layout.tile_rows << ", " << layout.splits;
+          }
+          EXPECT_EQ(product.raw_result(), first) << name(shape);
+        }
+      }
+    }
+  }
+}
+
+TEST_F(LinearTest, WideLayoutsFillTheDevice) {
+  const auto is = [](const WideLayout& layout, int tile_rows, int splits) {
+    return layout.tile_rows == tile_rows && layout.splits == splits;
+  };
+  EXPECT_TRUE(is(wide_layout(128, 28672, 4096, 132), 112, 1));  // two whole rounds, as the next
+  EXPECT_TRUE(is(wide_layout(128, 32768, 4096, 132), 128, 1));
+  EXPECT_TRUE(is(wide_layout(128, 4096, 14336, 132), 128, 4));
+  EXPECT_TRUE(is(wide_layout(128, 6144, 4096, 132), 112, 2));
+  EXPECT_TRUE(is(wide_layout(16, 6144, 4096, 132), 112, 1));
 }
 
 TEST_F(LinearTest, ReadsRowsThatAreNotAligned) {

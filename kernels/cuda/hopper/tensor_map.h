@@ -15,4 +15,15 @@ inline constexpr int kPanelColumns = 64;  // bf16 elements in the 128 bytes of a
 cudaError_t make_row_map(CUtensorMap* map, const void* base, int64_t rows, int columns,
                          int box_rows);
 
+// bf16 memory of up to four dimensions, innermost first, for copies of boxes to shared memory in
+// the 128-byte swizzle. What of a box lies outside becomes zeros.
+struct BoxMap {
+  int rank = 2;              // 2..4
+  uint64_t sizes[4] = {};    // elements
+  uint64_t strides[3] = {};  // bytes, of the second dimension on; multiples of 16
+  uint32_t box[4] = {};      // the innermost at most kPanelColumns, the others at most 256
+};
+// base: a multiple of 16 bytes.
+cudaError_t make_box_map(CUtensorMap* map, const void* base, const BoxMap& shape);
+
 }  // namespace kvg::cuda::hopper

@@ -1,0 +1,9 @@
+#include "kernels/cuda/gemm/wide_sm90_launch.cuh"
+
+namespace kvg::cuda {
+
+cudaError_t launch_wide_256(const WideLaunch& params, cudaStream_t stream) {
+  return launch_wide_rows<256>(params, stream);
+}
+
+}  // namespace kvg::cuda
