@@ -21,7 +21,8 @@ namespace kvg::cuda {
 //   begin()             waits for the next item; whether there is one
 //   start()             that item becomes the one that rows are asked of
 //   first_tile(), next_tile()  of the item that begin() found becomes the present one; its keys are
-//                       there, in this stage
+//                       there
+//   kOftenAdjusted      whether most items have several tiles whose scores are adjusted
 //   last(), adjusted()  of the present tile: the item's last, something to adjust in its scores
 //   adjust(scores)      of the present tile
 //   tile_done()         nobody asks about the present tile any more
@@ -59,10 +60,11 @@ class HopperConsumer {
  private:
   static constexpr int kHeadDim = Tile::kHeadDim;
   static constexpr uint32_t kSlotPanelBytes = Tile::kSlots * 128;
-  // Weights are relative to a score that the row has had, which follows the highest one only when
-  // that is much higher: bf16 weights of any size are as precise. Where nothing is adjusted, nobody
-  // looks for the highest score as long as sums of a thread's weights say that it is not.
-  static constexpr float kSlack = 8;
+  // Weights are relative to the highest score of the row's first tile, and bf16 weights of any size
+  // are as precise. Nobody looks for the highest score of other tiles, which is a fifth of a warp's
+  // instructions and what exponentials would wait for, unless a thread's weights add up to more.
+  // (Where few tiles are adjusted, the loop of the others is 1 % faster if those keep to the usual
+  // way.)
   static constexpr float kMostSum = 0x1p60f;
 
   __device__ static int lane() { return static_cast<int>(threadIdx.x) % 32; }
@@ -90,7 +92,7 @@ class HopperConsumer {
         give_back_queries();
       }
       hopper::wait(&shared_.k_full[keys_.stage], keys_.parity);
-      work_.first_tile(keys_.stage);
+      work_.first_tile();
     }
     hopper::pin_registers(score_);
     hopper::begin_products();
@@ -171,7 +173,7 @@ class HopperConsumer {
   // The common tile has nothing to adjust; its code is in one piece.
   __device__ __forceinline__ void next_tile() {
     hopper::wait(&shared_.k_full[keys_.stage], keys_.parity);
-    work_.next_tile(keys_.stage);
+    work_.next_tile();
     if (!work_.adjusted()) {
       step<false>();
     } else {
@@ -182,6 +184,7 @@ class HopperConsumer {
   // Half of the weights are packed while exponentials of the others are worked out.
   template <bool kAdjusted>
   __device__ __forceinline__ void step() {
+    constexpr bool kFollows = kAdjusted && !Work::kOftenAdjusted;
     take_turn();
     hopper::pin_registers(score_);
     hopper::pin_registers(out_);
@@ -194,8 +197,8 @@ class HopperConsumer {
     hopper::wait_for_products<1>();
     hopper::pin_registers(score_);
     tile_sum_[0] = tile_sum_[1] = 0;
-    if constexpr (kAdjusted) {
-      work_.adjust(score_);
+    if constexpr (kAdjusted) work_.adjust(score_);
+    if constexpr (kFollows) {
       give_back_keys();
       follow_top();
     }
@@ -207,11 +210,12 @@ class HopperConsumer {
     values_.advance();
     pack_weights<0>();
     weigh<1>();
-    if constexpr (kAdjusted) {
+    if constexpr (kFollows) {
       rescale();
     } else {
       if (__any_sync(0xffffffffu, tile_sum_[0] > kMostSum || tile_sum_[1] > kMostSum)) {
         multiply_keys_by_warp();
+        if constexpr (kAdjusted) work_.adjust(score_);
         tile_sum_[0] = tile_sum_[1] = 0;
         follow_top();
         weigh<0>();
@@ -270,8 +274,7 @@ class HopperConsumer {
     }
   }
 
-  // Weights are relative to a maximum that scores have had; it follows them if they are much
-  // higher.
+  // From here on weights are relative to the highest score so far.
   __device__ __forceinline__ void follow_top() {
     constexpr int kTiles = Tile::kSlots / 8;
     // Both rows side by side, because a warp is alone with its latencies here.
@@ -286,8 +289,8 @@ class HopperConsumer {
 #pragma unroll
     for (int row = 0; row < 2; ++row) {
       float high = fmaxf(top[row], __shfl_xor_sync(0xffffffffu, top[row], 1));
-      high = fmaxf(high, __shfl_xor_sync(0xffffffffu, high, 2)) * p_.scale_log2;
-      high = high - shift_[row] <= kSlack ? shift_[row] : high;
+      high = fmaxf(high, __shfl_xor_sync(0xffffffffu, high, 2));
+      high = fmaxf(shift_[row], high * p_.scale_log2);
       shrink_[row] = exp2_approx(shift_[row] - high);
       sum_[row] *= shrink_[row];
       shift_[row] = high;
@@ -323,7 +326,6 @@ class HopperConsumer {
     sum_[1] += tile_sum_[1];
   }
   __device__ __forceinline__ void rescale() {
-    if (!__any_sync(0xffffffffu, shrink_[0] != 1 || shrink_[1] != 1)) return;
 #pragma unroll
     for (int i = 0; i < kHeadDim / 8; ++i) {
       out_[4 * i] *= shrink_[0];

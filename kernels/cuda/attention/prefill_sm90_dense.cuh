@@ -14,7 +14,7 @@
 // runs beside the warpgroups that multiply. Tiles are of slots [128 t, 128 t + 128) of the stretch,
 // from the newest to the oldest; the copy engine fills with zeros what lies beyond.
 //
-// An item's units are (row r, head h) of kUnitHeads heads that share a KV head, numbered
+// An item's units are (row r, head h) of unit_heads heads that share a KV head, numbered
 // r * unit_heads + h, so that eight of them are a box of the queries' memory.
 namespace kvg::cuda {
 
@@ -103,6 +103,7 @@ class HopperDenseWork {
   using Tile = Tile_;
   using Shared = HopperDenseShared<Tile>;
   using Launch = HopperDenseLaunch;
+  static constexpr bool kOftenAdjusted = false;
 
   __device__ HopperDenseWork(const Launch& p, Shared& shared, int group)
       : launch_(p),
@@ -122,11 +123,11 @@ class HopperDenseWork {
       block_row_[row] = min(unit(row), item().units - 1) >> launch_.unit_shift;
     }
   }
-  __device__ __forceinline__ void first_tile(int) {
+  __device__ __forceinline__ void first_tile() {
     tile_ = shared_.items[next_.stage].tiles.first;
     look_at_tile(shared_.items[next_.stage]);
   }
-  __device__ __forceinline__ void next_tile(int) {
+  __device__ __forceinline__ void next_tile() {
     --tile_;
     look_at_tile(item());
   }

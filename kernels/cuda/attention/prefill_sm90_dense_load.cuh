@@ -56,7 +56,7 @@ class HopperDensePlanner {
         }
       } else {
         hopper::arrive_and_expect(barrier, 4);
-        hopper::wait(barrier, draws.parity);
+        hopper::wait_long(barrier, draws.parity);
         drawn = *static_cast<volatile int32_t*>(place);
       }
     }
@@ -67,7 +67,7 @@ class HopperDensePlanner {
   // whose place may then be another's.
   __device__ void wait_for_place() {
     const RingPlace<Tile::kQueryStages> queries(items_);
-    hopper::wait(&shared_.q_empty[queries.stage], queries.parity ^ 1);
+    hopper::wait_long(&shared_.q_empty[queries.stage], queries.parity ^ 1);
   }
 
   __device__ void begin(const PrefillItem& drawn, int head) {
@@ -145,7 +145,7 @@ class HopperDenseCopier {
 
   __device__ void run() {
     for (RingPlace<Tile::kItems> items;; items.advance()) {
-      hopper::wait(&shared_.item_full[items.stage], items.parity);
+      hopper::wait_long(&shared_.item_full[items.stage], items.parity);
       const HopperDenseItem& item = shared_.items[items.stage];
       if (item.head < 0) return;
       const int kv_head = item.head / p_.group_heads;
@@ -155,9 +155,9 @@ class HopperDenseCopier {
 #pragma unroll 1
       for (int tile = item.tiles.first; tile >= last_tile; --tile) {
         const int stage = ring_.stage;
-        hopper::wait(&shared_.k_empty[stage], ring_.parity ^ 1);
+        hopper::wait_long(&shared_.k_empty[stage], ring_.parity ^ 1);
         copy(k_map, shared_.k[stage], &shared_.k_full[stage], tile, kv_head);
-        hopper::wait(&shared_.v_empty[stage], ring_.parity ^ 1);
+        hopper::wait_long(&shared_.v_empty[stage], ring_.parity ^ 1);
         copy(v_map, shared_.v[stage], &shared_.v_full[stage], tile, kv_head);
         ring_.advance();
       }

@@ -14,6 +14,7 @@ class HopperPlannedWork {
   using Tile = Tile_;
   using Shared = HopperShared<Tile>;
   using Launch = HopperPrefillLaunch;
+  static constexpr bool kOftenAdjusted = true;
 
   __device__ HopperPlannedWork(const Launch& p, Shared& shared, int group)
       : launch_(p),
@@ -32,11 +33,8 @@ class HopperPlannedWork {
       block_row_[row] = row_of_unit(launch_, min(unit(row), item().units - 1));
     }
   }
-  __device__ __forceinline__ void first_tile(int stage) { next_tile(stage); }
-  __device__ __forceinline__ void next_tile(int stage) {
-    stage_of_keys_ = stage;
-    flags_ = shared_.infos[infos_.stage].flags;
-  }
+  __device__ __forceinline__ void first_tile() { next_tile(); }
+  __device__ __forceinline__ void next_tile() { flags_ = shared_.infos[infos_.stage].flags; }
   __device__ __forceinline__ bool last() const { return (flags_ & kTileLast) != 0; }
   __device__ __forceinline__ bool adjusted() const { return (flags_ & kTileAdjusted) != 0; }
   __device__ __forceinline__ void tile_done() { infos_.advance(); }
@@ -47,7 +45,8 @@ class HopperPlannedWork {
       constexpr int kTiles = Tile::kHalfSlots / 8;
       float* scores = score + half * (4 * kTiles);
       if ((flags_ & kTileBiased << half) != 0) {
-        const float* bias = shared_.bias[stage_of_keys_] + half * Tile::kHalfSlots + lane() % 4 * 2;
+        const float* bias =
+            shared_.bias[infos_.stage % Tile::kStages] + half * Tile::kHalfSlots + lane() % 4 * 2;
 #pragma unroll
         for (int i = 0; i < kTiles; ++i) {
           const float2 pair = *reinterpret_cast<const float2*>(bias + 8 * i);
@@ -96,8 +95,7 @@ class HopperPlannedWork {
   const int first_;  // packed row of the warp
   RingPlace<Tile::kItems> next_;
   RingPlace<Tile::kInfos> infos_;
-  int stage_ = 0;  // of the item
-  int stage_of_keys_ = 0;
+  int stage_ = 0;
   int block_row_[2];
   uint32_t flags_ = 0;
 };

@@ -33,6 +33,7 @@ struct HopperTile {
   static constexpr int kStages = kHeadDim == 128 ? 2 : 4;
   static constexpr int kItems = 4;  // items that are known ahead
   static constexpr int kInfos = 8;  // tiles that are
+  static_assert(kInfos % kStages == 0, "a tile's stage follows from its place in that ring");
 };
 
 // A part of a group in one half of a tile.
