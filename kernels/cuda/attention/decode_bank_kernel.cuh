@@ -85,7 +85,7 @@ class BankWarp {
         const BankBias next = BankBias::load(item, item.step(part_ + (i + 1) * parts_), lane_);
         cp_async_wait<kBankDepth - 1>();
         __syncwarp();
-        const uint32_t at = shared_address(shared_.ring[warp_][place]);
+        const uint32_t at = shared_u32(shared_.ring[warp_][place]);
         if (step.group == BankGroup::recent && step.begin + step.count == item.recent &&
             step.count > 0) {
           store_newest<kHeadDim>(p_, item, step, at, lane_);
@@ -126,7 +126,7 @@ class BankWarp {
     if (next_step_ < steps_) {
       const BankItem& item = shared_.items[warp_][opened_slot_];
       copy_step<kHeadDim>(p_, item, item.step(part_ + next_step_ * parts_),
-                          shared_address(shared_.ring[warp_][place]), lane_);
+                          shared_u32(shared_.ring[warp_][place]), lane_);
       ++next_step_;
     }
     cp_async_commit();

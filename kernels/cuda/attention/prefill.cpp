@@ -39,6 +39,20 @@ int one_frame(const AttentionParams& p) {
   return frame;
 }
 
+bool is_dense(const AttentionParams& p) {
+  return p.blocks.size() <= kMostDenseBlocks &&
+         std::ranges::all_of(p.blocks, [](const AttentionBlock& block) {
+           if (block.rows == 0) return true;
+           const auto empty = [](const AttentionGroup& group) { return group.count == 0; };
+           const auto read = std::ranges::find_if_not(block.groups, empty);
+           if (read == block.groups.end() || !std::all_of(read + 1, block.groups.end(), empty)) {
+             return false;
+           }
+           return read->valid == nullptr && read->log_weight == nullptr &&
+                  read->first_slot + read->count <= read->store.capacity;
+         });
+}
+
 // `frame`: one_frame(p).
 PrefillCase describe(const CudaContext& context, const AttentionParams& p, int frame) {
   PrefillCase wanted;
@@ -55,6 +69,7 @@ PrefillCase describe(const CudaContext& context, const AttentionParams& p, int f
                                                     is_unrotated(*group.store.v_codec)));
     }
   }
+  wanted.dense = is_dense(p);
   return wanted;
 }
 
@@ -100,9 +115,11 @@ void prefill_attention(CudaContext& context, const AttentionParams& p) {
   KVG_CHECK(p.out.size(0) * p.streams * p.heads < int64_t{1} << 31, "attention: rows");
   const int frame = one_frame(p);
   const PrefillKernel& kernel = choose_prefill_kernel(describe(context, p, frame));
+  const int group_heads = p.heads / p.kv_heads;
+  const int unit_heads = kernel.dense ? dense_unit_heads(group_heads) : group_heads;
   PrefillPlan plan = plan_prefill(
       p, [&](const Codec& codec) { return context.codec(codec, p.layer, p.kv_heads); },
-      kernel.tile_rows);
+      kernel.tile_rows, unit_heads);
   if (plan.items.empty()) return;
   std::vector<PrefillStage> stages;
   Scratch staged;
@@ -137,6 +154,10 @@ void prefill_attention(CudaContext& context, const AttentionParams& p) {
   launch.groups = reinterpret_cast<const PrefillGroup*>(base + groups);
   launch.blocks = reinterpret_cast<const PrefillBlock*>(base + blocks);
   launch.items = reinterpret_cast<const PrefillItem*>(base + items);
+  launch.host_groups = plan.groups.data();
+  launch.host_blocks = plan.blocks.data();
+  launch.block_count = static_cast<int32_t>(plan.blocks.size());
+  launch.unit_heads = unit_heads;
   launch.item_count = static_cast<int32_t>(plan.items.size());
   context.declare(prefill_bytes(p), prefill_flops(p));
   if (!stages.empty()) {

@@ -85,6 +85,12 @@ struct PrefillLaunch {
   int32_t multiprocessors = 0;
   int32_t* counter = nullptr;  // CudaContext::work_counter()
   float* log_sum = nullptr;    // [rows, streams, heads] or null: AttentionParams::log_sum
+  // For dense kernels: blocks and groups again, but in host memory, and the query heads that units
+  // are of, a divisor of heads / kv_heads and of 8. Units are then numbered r * unit_heads + g.
+  const PrefillBlock* host_blocks = nullptr;
+  const PrefillGroup* host_groups = nullptr;
+  int32_t block_count = 0;
+  int32_t unit_heads = 0;
 };
 
 // Tensor cores by mma.sync, from compute capability 8.0 up. A tile has kPrefillTileRows packed
@@ -97,9 +103,19 @@ cudaError_t launch_prefill_hd128_half(const PrefillLaunch& params, cudaStream_t 
 
 // Tensor cores by wgmma, compute capability 9.0: no rotated or scaled slots, one frame of queries.
 // Defined where the architecture 90a is compiled for (KVG_CUDA_SM90A).
+// K and V of all heads beyond this do not stay in the second-level cache together.
+inline constexpr int64_t kSectionBytes = int64_t{40} << 20;
 inline constexpr int kHopperRowsHd64 = 192;
 inline constexpr int kHopperRowsHd128 = 128;
 cudaError_t launch_prefill_sm90_hd64(const PrefillLaunch& params, cudaStream_t stream);
 cudaError_t launch_prefill_sm90_hd128(const PrefillLaunch& params, cudaStream_t stream);
+
+// The same where every block reads one group of copied slots that do not start over and have no
+// weights: PrefillGroup::copied_k and copied_v, first_slot + count <= capacity.
+inline constexpr int kMostDenseBlocks = 8;
+inline constexpr int kDenseRowsHd64 = 192;
+inline constexpr int kDenseRowsHd128 = 256;  // of two thread blocks
+cudaError_t launch_prefill_dense_hd64(const PrefillLaunch& params, cudaStream_t stream);
+cudaError_t launch_prefill_dense_hd128(const PrefillLaunch& params, cudaStream_t stream);
 
 }  // namespace kvg::cuda

@@ -15,8 +15,8 @@ constexpr int kTileSlots = 64;
 
 class Planner {
  public:
-  Planner(const AttentionParams& p, const CodecLookup& lookup, int tile_rows)
-      : p_(p), lookup_(lookup), units_per_item_(tile_rows / p.streams) {}
+  Planner(const AttentionParams& p, const CodecLookup& lookup, int tile_rows, int unit_heads)
+      : p_(p), lookup_(lookup), units_per_item_(tile_rows / p.streams), unit_heads_(unit_heads) {}
 
   PrefillPlan plan() {
     plan_.blocks.reserve(p_.blocks.size());
@@ -50,7 +50,7 @@ class Planner {
       std::stable_sort(first, plan_.groups.end(), by_frame);
     }
     const auto index = static_cast<int32_t>(plan_.blocks.size());
-    const int64_t units = block.rows * (p_.heads / p_.kv_heads);
+    const int64_t units = block.rows * unit_heads_;
     KVG_CHECK(units < kMostSlots, "attention: rows of a block");
     for (int64_t unit = 0; unit < units; unit += units_per_item_) {
       plan_.items.push_back({index, static_cast<int32_t>(unit)});
@@ -121,14 +121,14 @@ class Planner {
 
   int64_t tiles(const PrefillItem& item) const {
     const PrefillBlock& block = plan_.blocks[static_cast<size_t>(item.block)];
-    const int heads = p_.heads / p_.kv_heads;
+    const int64_t heads = unit_heads_;
     const int64_t last_unit =
-        std::min<int64_t>(item.first_unit + units_per_item_, int64_t{block.rows} * heads) - 1;
+        std::min<int64_t>(item.first_unit + units_per_item_, block.rows * heads) - 1;
     int64_t sum = 0;
     for (int32_t g = block.group_begin; g < block.group_end; ++g) {
       const PrefillGroup& group = plan_.groups[static_cast<size_t>(g)];
       const int64_t begin =
-          std::max<int64_t>(0, int64_t{group.newest} + item.first_unit / heads - group.window + 1);
+          std::max<int64_t>(0, group.newest + item.first_unit / heads - group.window + 1);
       const int64_t end = std::min<int64_t>(group.count, group.newest + last_unit / heads + 1);
       sum += std::max<int64_t>(0, (end - begin + kTileSlots - 1) / kTileSlots);
     }
@@ -154,6 +154,7 @@ class Planner {
   const AttentionParams& p_;
   const CodecLookup& lookup_;
   int64_t units_per_item_;
+  int unit_heads_;
   PrefillPlan plan_;
   std::vector<const Codec*> codecs_;
 };
@@ -188,9 +189,12 @@ int64_t read_slots(const AttentionBlock& block, const AttentionGroup& group) {
 
 }  // namespace
 
-PrefillPlan plan_prefill(const AttentionParams& p, const CodecLookup& lookup, int tile_rows) {
-  return Planner(p, lookup, tile_rows).plan();
+PrefillPlan plan_prefill(const AttentionParams& p, const CodecLookup& lookup, int tile_rows,
+                         int unit_heads) {
+  return Planner(p, lookup, tile_rows, unit_heads).plan();
 }
+
+int dense_unit_heads(int group_heads) { return std::gcd(group_heads, 8); }
 
 void find_slot_rows(int kv_heads, int head_dim, PrefillPlan* plan) {
   const int64_t row_bytes = int64_t{2} * head_dim;

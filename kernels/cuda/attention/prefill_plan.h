@@ -24,8 +24,13 @@ struct PrefillPlan {
 
 using CodecLookup = std::function<DeviceCodec(const Codec&)>;
 
-// `tile_rows`: packed query rows (row, head of a KV head, stream) of an item.
-PrefillPlan plan_prefill(const AttentionParams& p, const CodecLookup& lookup, int tile_rows);
+// `tile_rows`: packed query rows (row, one of unit_heads heads, stream) of an item; unit_heads: a
+// divisor of the query heads of a KV head.
+PrefillPlan plan_prefill(const AttentionParams& p, const CodecLookup& lookup, int tile_rows,
+                         int unit_heads);
+
+// The unit_heads of dense kernels (PrefillLaunch::unit_heads).
+int dense_unit_heads(int group_heads);
 
 // Finds one range of memory with the plain slots of all groups, and which of them are rows of it
 // (slot_base, slot_rows, PrefillGroup::copied_k and copied_v). plan_prefill() has done it.

@@ -87,7 +87,7 @@ TEST_F(PrefillPlanTest, ItemsCoverTheBlocks) {
   };
   AttentionParams p = params(2, 7, 1);
   p.blocks = blocks;
-  const PrefillPlan plan = plan_prefill(p, describe, 128);
+  const PrefillPlan plan = plan_prefill(p, describe, 128, 7);
   ASSERT_EQ(plan.blocks.size(), 3u);
   std::vector<int64_t> covered(3);
   for (const PrefillItem& item : plan.items) {
@@ -118,7 +118,7 @@ TEST_F(PrefillPlanTest, OrdersGroupsByFrame) {
         AttentionGroup{}, group(*two, 40, -1, 0)}}};
   AttentionParams p = params(1, 4, 2);
   p.blocks = blocks;
-  const PrefillPlan plan = plan_prefill(p, describe, 64);
+  const PrefillPlan plan = plan_prefill(p, describe, 64, 2);
   ASSERT_EQ(plan.groups.size(), 4u);
   EXPECT_EQ(plan.groups[0].count, 30);
   EXPECT_EQ(plan.groups[1].count, 20);
@@ -149,7 +149,7 @@ TEST_F(PrefillPlanTest, StagesWhatCannotBeCopied) {
   };
   AttentionParams p = params(1, 4, 2);
   p.blocks = blocks;
-  PrefillPlan plan = plan_prefill(p, describe, 128);
+  PrefillPlan plan = plan_prefill(p, describe, 128, 2);
   EXPECT_TRUE(plan.groups[1].copied_k);
   EXPECT_FALSE(plan.groups[0].copied_k || plan.groups[3].copied_v);
   std::vector<PrefillStage> stages = plan_stages(plan, 2, 64, false);
@@ -168,6 +168,19 @@ TEST_F(PrefillPlanTest, StagesWhatCannotBeCopied) {
   EXPECT_EQ(stages[1].to, to + kBytes);
 }
 
+// Heads of a KV head in sets, each of which has items of its own.
+TEST_F(PrefillPlanTest, ItemsOfSomeHeads) {
+  const std::vector<AttentionBlock> blocks = {{0, 100, 0, {group(*plain_, 100, 0, 0)}}};
+  AttentionParams p = params(2, 12, 2);
+  p.blocks = blocks;
+  const int unit_heads = dense_unit_heads(6);
+  EXPECT_EQ(unit_heads, 2);
+  const PrefillPlan plan = plan_prefill(p, describe, 128, unit_heads);
+  ASSERT_EQ(plan.items.size(), 4u);
+  EXPECT_EQ(plan.items[0].first_unit, 2 * 64);  // two tiles of slots, as the one after it
+  EXPECT_EQ(plan.items[3].first_unit, 64);
+}
+
 TEST_F(PrefillPlanTest, TableChoosesByShapeAndCapability) {
   EXPECT_EQ(choose_prefill_kernel({80, 64, 1000, true}).launch, launch_prefill_hd64);
   EXPECT_EQ(choose_prefill_kernel({80, 128, 65, false}).launch, launch_prefill_hd128);
@@ -177,6 +190,10 @@ TEST_F(PrefillPlanTest, TableChoosesByShapeAndCapability) {
 #ifdef KVG_CUDA_SM90A
   EXPECT_EQ(choose_prefill_kernel({90, 128, 1000, true}).launch, launch_prefill_sm90_hd128);
   EXPECT_EQ(choose_prefill_kernel({90, 64, 1000, true}).launch, launch_prefill_sm90_hd64);
+  EXPECT_EQ(choose_prefill_kernel({90, 64, 1000, true, false, true}).launch,
+            launch_prefill_dense_hd64);
+  EXPECT_EQ(choose_prefill_kernel({90, 128, 1, true, true, true}).launch,
+            launch_prefill_dense_hd128);
 #endif
   EXPECT_THROW(choose_prefill_kernel({90, 96, 64, false}), std::logic_error);
   EXPECT_THROW(choose_prefill_kernel({75, 64, 64, false}), std::logic_error);

@@ -2,6 +2,7 @@
 
 #include "kernels/cuda/attention/prefill_sm90_attend.cuh"
 #include "kernels/cuda/attention/prefill_sm90_load.cuh"
+#include "kernels/cuda/attention/prefill_sm90_planned.cuh"
 #include "kernels/cuda/hopper/tensor_map.h"
 
 #include <algorithm>
@@ -39,13 +40,10 @@ __global__ void __launch_bounds__(Tile::kThreads, 1)
     }
   } else {
     hopper::take_registers<Tile::kConsumerRegisters>();
-    HopperConsumer<Tile>(p, shared, warp / 4 - 1).run();
+    HopperConsumer<HopperPlannedWork<Tile>>(p, shared, warp / 4 - 1).run();
   }
 #endif
 }
-
-// K and V of all heads beyond this do not stay in the second-level cache together.
-inline constexpr int64_t kSectionBytes = int64_t{40} << 20;
 
 template <typename Tile>
 cudaError_t launch_hopper_prefill(const PrefillLaunch& params, cudaStream_t stream) {

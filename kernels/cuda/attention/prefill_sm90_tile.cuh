@@ -21,9 +21,9 @@ struct HopperTile {
   // Warpgroups that multiply. Half a head_dim leaves the registers for a third, but not for its
   // queries, which are then read from shared memory by each product.
   static constexpr int kConsumers = kHeadDim == 128 ? 2 : 3;
-  static constexpr int kConsumerRegisters = kHeadDim == 128 ? 224 : 160;
+  static constexpr int kConsumerRegisters = kHeadDim == 128 ? 232 : 160;
   // Together not more than the block is launched with.
-  static constexpr int kLoaderRegisters = kHeadDim == 128 ? 56 : 32;
+  static constexpr int kLoaderRegisters = kHeadDim == 128 ? 40 : 32;
   static constexpr bool kQueriesInRegisters = kHeadDim == 128;
   static constexpr int kQueryStages = kQueriesInRegisters ? 1 : 2;
   static constexpr int kRows = 64 * kConsumers;
@@ -33,6 +33,7 @@ struct HopperTile {
   static constexpr int kStages = kHeadDim == 128 ? 2 : 4;
   static constexpr int kItems = 4;  // items that are known ahead
   static constexpr int kInfos = 8;  // tiles that are
+  static_assert(kInfos % kStages == 0, "a tile's stage follows from its place in that ring");
 };
 
 // A part of a group in one half of a tile.
@@ -120,11 +121,42 @@ __device__ __forceinline__ uint32_t panel_chunk(int row, int chunk) {
   return static_cast<uint32_t>(row * 128 + ((chunk ^ (row & 7)) << 4));
 }
 
+// Unit of an item in the thread's row 0 or 1 (HopperConsumer) of the warp whose packed rows begin
+// at `first`. With two streams, rows r and r + 8 of every 16 are the streams of one unit.
+template <int kStreams>
+__device__ __forceinline__ int unit_of_row(int first, int row) {
+  const int eighth = static_cast<int>(threadIdx.x) % 32 / 4;
+  return kStreams == 2 ? first / 2 + eighth : first + eighth + 8 * row;
+}
+
+// Scores of one of the thread's rows, at scores[4 i + {0, 1}] those of slots 8 i + 2 (lane % 4) +
+// {0, 1}: away with all but slots [0, count) from newest - window + 1 to newest.
+template <int kTiles>
+__device__ __forceinline__ void mask_slots(float* scores, int newest, int window, int count) {
+  constexpr float kMaskedScore = -1e33f;
+  const int first = static_cast<int>(threadIdx.x) % 4 * 2;
+  int end = min(count, newest + 1) - first;
+  int begin = newest + 1 - window - first;
+  // Not known to be those of the other row, whose comparisons would take too many registers.
+  asm volatile("" : "+r"(end), "+r"(begin));
+#pragma unroll
+  for (int i = 0; i < kTiles; ++i) {
+#pragma unroll
+    for (int j = 0; j < 2; ++j) {
+      if (8 * i + j < begin || 8 * i + j >= end) scores[4 * i + j] = kMaskedScore;
+    }
+  }
+}
+
 // A place in a ring of kCount stages: stage and parity of the phase.
 template <int kCount>
 struct RingPlace {
   int stage = 0;
   uint32_t parity = 0;
+  RingPlace() = default;
+  // After so many steps.
+  __device__ __forceinline__ explicit RingPlace(int steps)
+      : stage(steps % kCount), parity(steps / kCount % 2) {}
   __device__ __forceinline__ void advance() {
     if (++stage == kCount) {
       stage = 0;

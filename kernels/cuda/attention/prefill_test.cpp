@@ -12,21 +12,6 @@
 namespace kvg::cuda {
 namespace {
 
-constexpr uint64_t kSeed = 20261122;
-constexpr double kTolerance = 1e-2;  // by norm; bf16 weights and results are typically at 3e-3
-
-// What decides which slots a group has and who reads them.
-AttentionGroup slots(int64_t first_slot, int64_t count, int64_t first_position = -1,
-                     int64_t window = 0, int query_frame = 0) {
-  AttentionGroup group;
-  group.first_slot = first_slot;
-  group.count = count;
-  group.first_position = first_position;
-  group.window = window;
-  group.query_frame = query_frame;
-  return group;
-}
-
 std::string name(const PrefillShape& s) {
   return std::to_string(s.rows) + " rows, " + std::to_string(s.heads) + "/" +
          std::to_string(s.kv_heads) + " heads of " + std::to_string(s.head_dim) + ", " +
@@ -44,20 +29,6 @@ std::vector<float> random_weights(size_t n, Random& random) {
   for (float& x : weights) x = static_cast<float>(3 * random.uniform());
   return weights;
 }
-
-class PrefillTest : public GpuTest {
- protected:
-  void SetUp() override {
-    GpuTest::SetUp();
-    if (!IsSkipped()) context_ = std::make_unique<CudaContext>();
-  }
-  CudaContext& context() { return *context_; }
-
-  Random random_{kSeed};
-
- private:
-  std::unique_ptr<CudaContext> context_;
-};
 
 // Causal attention after some history, as a dense cache gives it.
 TEST_F(PrefillTest, AgreesWithTheReferenceForEveryShape) {

@@ -6,6 +6,7 @@
 #include "kernels/cuda/gpu_test.h"
 #include "kernels/ops.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <limits>
@@ -15,6 +16,21 @@
 // Prefill attention on the device next to the reference in double precision, both over the same
 // stored bytes.
 namespace kvg::cuda {
+
+inline constexpr double kTolerance =
+    1e-2;  // by norm; bf16 weights and results are typically at 3e-3
+
+// What decides which slots a group has and who reads them.
+inline AttentionGroup slots(int64_t first_slot, int64_t count, int64_t first_position = -1,
+                            int64_t window = 0, int query_frame = 0) {
+  AttentionGroup group;
+  group.first_slot = first_slot;
+  group.count = count;
+  group.first_position = first_position;
+  group.window = window;
+  group.query_frame = query_frame;
+  return group;
+}
 
 // Bytes on the device.
 class DeviceBytes {
@@ -69,6 +85,24 @@ class PrefillStore {
   }
   PrefillStore(const PrefillStore&) = delete;
   PrefillStore& operator=(const PrefillStore&) = delete;
+
+  // Slots [begin, end), or only their keys, become what is not a number.
+  void spoil(int64_t begin, int64_t end, bool values = true) {
+    for (std::vector<uint8_t>* codes : {&k_codes_, &v_codes_}) {
+      if (codes == &v_codes_ && !values) continue;
+      const auto slot_bytes = static_cast<size_t>(host_.k_codec->code_bytes());
+      const auto head_bytes = static_cast<size_t>(host_.capacity) * slot_bytes;
+      for (size_t head = 0; head < codes->size(); head += head_bytes) {
+        for (size_t i = static_cast<size_t>(begin) * slot_bytes;
+             i < static_cast<size_t>(end) * slot_bytes; ++i) {
+          (*codes)[head + i] = 0xff;
+        }
+      }
+      DeviceBytes& copy = copies_[codes == &k_codes_ ? 0 : 1];
+      KVG_CHECK_CUDA(
+          cudaMemcpy(copy.as<uint8_t>(), codes->data(), codes->size(), cudaMemcpyHostToDevice));
+    }
+  }
 
   const SlotStore& host() const { return host_; }
   const SlotStore& device() const { return device_; }
@@ -244,6 +278,20 @@ class PrefillTestCase {
   std::vector<std::unique_ptr<Masks>> kept_;
   std::unique_ptr<TestBuffer> device_out_;
   LogSums* log_sum_ = nullptr;  // asked for
+};
+
+class PrefillTest : public GpuTest {
+ protected:
+  void SetUp() override {
+    GpuTest::SetUp();
+    if (!IsSkipped()) context_ = std::make_unique<CudaContext>();
+  }
+  CudaContext& context() { return *context_; }
+
+  Random random_{20261122};
+
+ private:
+  std::unique_ptr<CudaContext> context_;
 };
 
 }  // namespace kvg::cuda

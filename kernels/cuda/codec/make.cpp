@@ -19,6 +19,9 @@ const T* upload(std::span<const T> values, std::vector<void*>* owned) {
   KVG_CHECK_CUDA(cudaMalloc(&memory, values.size_bytes()));
   owned->push_back(memory);
   KVG_CHECK_CUDA(cudaMemcpy(memory, values.data(), values.size_bytes(), cudaMemcpyHostToDevice));
+  // A few bytes are still on their way when the copy returns, and streams of contexts do not wait
+  // for the one that it uses.
+  KVG_CHECK_CUDA(cudaStreamSynchronize(cudaStreamLegacy));
   return static_cast<const T*>(memory);
 }
 

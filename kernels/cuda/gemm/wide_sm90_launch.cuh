@@ -7,27 +7,25 @@
 #include "kernels/cuda/hopper/tensor_map.h"
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 
 namespace kvg::cuda {
 
 inline cudaError_t make_wide_maps(const WideLaunch& p, int box_rows, WideParams* params) {
-  const auto in = static_cast<uint64_t>(p.in), out = static_cast<uint64_t>(p.out);
-  const auto tile_rows = static_cast<uint32_t>(p.layout.tile_rows);
-  hopper::BoxMap weight;
+  cudaError_t status;
   if (p.gated) {
     // Eight rows of G and eight of U take turns, so that a thread has both of a column of out.
-    weight = {
-        4, {in, 8, 2, out / 8}, {2 * in, 2 * in * out, 16 * in}, {kWideStep, 8, 2, tile_rows / 16}};
+    status =
+        hopper::make_map(&params->weight, p.weight, std::array<int64_t, 4>{p.in, 8, 2, p.out / 8},
+                         std::array<int64_t, 3>{p.in, p.in * p.out, 8 * p.in},
+                         std::array{kWideStep, 8, 2, p.layout.tile_rows / 16});
   } else {
-    weight = {2, {in, out}, {2 * in}, {kWideStep, tile_rows}};
+    status = hopper::make_row_map(&params->weight, p.weight, p.out, static_cast<int>(p.in),
+                                  p.layout.tile_rows);
   }
-  const hopper::BoxMap x = {2,
-                            {in, static_cast<uint64_t>(p.rows)},
-                            {2 * in},
-                            {kWideStep, static_cast<uint32_t>(box_rows)}};
-  const cudaError_t status = hopper::make_box_map(&params->weight, p.weight, weight);
-  return status == cudaSuccess ? hopper::make_box_map(&params->x, p.x, x) : status;
+  if (status != cudaSuccess) return status;
+  return hopper::make_row_map(&params->x, p.x, p.rows, static_cast<int>(p.in), box_rows);
 }
 
 // Clusters of a kernel that run at the same time.

@@ -44,6 +44,21 @@ __device__ __forceinline__ void wait(uint64_t* barrier, uint32_t parity) {
       : "memory");
 }
 
+// The same where that takes long: the thread sleeps instead of asking again and again.
+__device__ __forceinline__ void wait_long(uint64_t* barrier, uint32_t parity) {
+  asm volatile(
+      "{\n"
+      ".reg .pred done;\n"
+      "again:\n"
+      "mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1, %2;\n"
+      "@done bra over;\n"
+      "bra again;\n"
+      "over:\n"
+      "}\n" ::"r"(shared_u32(barrier)),
+      "r"(parity), "r"(10'000'000)  // ns at most
+      : "memory");
+}
+
 // Numbered barriers (0 is __syncthreads()): `threads` take part, arriving or waiting.
 __device__ __forceinline__ void named_barrier_wait(int id, int threads) {
   asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");

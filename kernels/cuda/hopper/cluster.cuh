@@ -34,6 +34,19 @@ __device__ __forceinline__ void arrive_at(uint64_t* barrier, int rank) {
       : "memory");
 }
 
+// Stores to the same place of thread block `rank`, whose barrier counts the four bytes.
+__device__ __forceinline__ void store_at(int32_t* to, uint64_t* barrier, int rank, int32_t value) {
+  asm volatile(
+      "{\n"
+      ".reg .b32 there, counted;\n"
+      "mapa.shared::cluster.u32 there, %0, %2;\n"
+      "mapa.shared::cluster.u32 counted, %1, %2;\n"
+      "st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.s32 [there], %3, [counted];\n"
+      "}\n" ::"r"(shared_u32(to)),
+      "r"(shared_u32(barrier)), "r"(rank), "r"(value)
+      : "memory");
+}
+
 // How the second-level cache treats what a copy reads.
 __device__ __forceinline__ uint64_t evict_first() {
   uint64_t policy;

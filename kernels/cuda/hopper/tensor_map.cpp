@@ -1,6 +1,6 @@
 #include "kernels/cuda/hopper/tensor_map.h"
 
-#include <algorithm>
+#include <array>
 
 #include <cudaTypedefs.h>
 
@@ -20,36 +20,31 @@ PFN_cuTensorMapEncodeTiled_v12000 encoder() {
 
 }  // namespace
 
-cudaError_t make_row_map(CUtensorMap* map, const void* base, int64_t rows, int columns,
-                         int box_rows) {
+cudaError_t make_map(CUtensorMap* map, const void* base, std::span<const int64_t> sizes,
+                     std::span<const int64_t> strides, std::span<const int> box) {
   static const PFN_cuTensorMapEncodeTiled_v12000 encode = encoder();
   if (encode == nullptr) return cudaErrorSymbolNotFound;
-  const cuuint64_t sizes[] = {static_cast<cuuint64_t>(columns), static_cast<cuuint64_t>(rows)};
-  const cuuint64_t strides[] = {static_cast<cuuint64_t>(columns) * 2};
-  const cuuint32_t box[] = {kPanelColumns, static_cast<cuuint32_t>(box_rows)};
-  const cuuint32_t steps[] = {1, 1};
+  constexpr size_t kMostDimensions = 5;
+  cuuint64_t size[kMostDimensions], stride[kMostDimensions];
+  cuuint32_t extent[kMostDimensions], step[kMostDimensions];
+  for (size_t i = 0; i < sizes.size(); ++i) {
+    size[i] = static_cast<cuuint64_t>(sizes[i]);
+    extent[i] = static_cast<cuuint32_t>(box[i]);
+    step[i] = 1;
+  }
+  for (size_t i = 0; i < strides.size(); ++i) stride[i] = static_cast<cuuint64_t>(strides[i]) * 2;
   const CUresult result =
-      encode(map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 2, const_cast<void*>(base), sizes, strides, box,
-             steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
-             CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
-  return result == CUDA_SUCCESS ? cudaSuccess : cudaErrorInvalidValue;
-}
-
-cudaError_t make_box_map(CUtensorMap* map, const void* base, const BoxMap& shape) {
-  static const PFN_cuTensorMapEncodeTiled_v12000 encode = encoder();
-  if (encode == nullptr) return cudaErrorSymbolNotFound;
-  cuuint64_t sizes[4], strides[3];
-  cuuint32_t box[4], steps[4];
-  std::copy_n(shape.sizes, 4, sizes);
-  std::copy_n(shape.strides, 3, strides);
-  std::copy_n(shape.box, 4, box);
-  std::fill_n(steps, 4, 1u);
-  const CUresult result =
-      encode(map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, static_cast<cuuint32_t>(shape.rank),
-             const_cast<void*>(base), sizes, strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
+      encode(map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, static_cast<cuuint32_t>(sizes.size()),
+             const_cast<void*>(base), size, stride, extent, step, CU_TENSOR_MAP_INTERLEAVE_NONE,
              CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
              CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
   return result == CUDA_SUCCESS ? cudaSuccess : cudaErrorInvalidValue;
+}
+
+cudaError_t make_row_map(CUtensorMap* map, const void* base, int64_t rows, int columns,
+                         int box_rows) {
+  return make_map(map, base, std::array<int64_t, 2>{columns, rows}, std::array<int64_t, 1>{columns},
+                  std::array{kPanelColumns, box_rows});
 }
 
 }  // namespace kvg::cuda::hopper
