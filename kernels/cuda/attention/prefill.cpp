@@ -69,7 +69,10 @@ PrefillCase describe(const CudaContext& context, const AttentionParams& p, int f
                                                     is_unrotated(*group.store.v_codec)));
     }
   }
-  wanted.dense = is_dense(p);
+  if (is_dense(p)) {
+    const int group_heads = p.heads / p.kv_heads;
+    wanted.dense_rows = wanted.block_rows / group_heads * dense_unit_heads(group_heads);
+  }
   return wanted;
 }
 

@@ -190,10 +190,12 @@ TEST_F(PrefillPlanTest, TableChoosesByShapeAndCapability) {
 #ifdef KVG_CUDA_SM90A
   EXPECT_EQ(choose_prefill_kernel({90, 128, 1000, true}).launch, launch_prefill_sm90_hd128);
   EXPECT_EQ(choose_prefill_kernel({90, 64, 1000, true}).launch, launch_prefill_sm90_hd64);
-  EXPECT_EQ(choose_prefill_kernel({90, 64, 1000, true, false, true}).launch,
+  EXPECT_EQ(choose_prefill_kernel({90, 64, 1000, true, false, 1000}).launch,
             launch_prefill_dense_hd64);
-  EXPECT_EQ(choose_prefill_kernel({90, 128, 1, true, true, true}).launch,
+  EXPECT_EQ(choose_prefill_kernel({90, 128, 900, true, true, 300}).launch,
             launch_prefill_dense_hd128);
+  EXPECT_EQ(choose_prefill_kernel({90, 128, 300, true, true, 100}).launch,
+            launch_prefill_sm90_hd128);
 #endif
   EXPECT_THROW(choose_prefill_kernel({90, 96, 64, false}), std::logic_error);
   EXPECT_THROW(choose_prefill_kernel({75, 64, 64, false}), std::logic_error);

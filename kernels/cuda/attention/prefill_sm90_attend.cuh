@@ -6,6 +6,7 @@
 #include "kernels/cuda/attention/prefill_sm90_write.cuh"
 #include "kernels/cuda/hopper/wgmma.cuh"
 
+#include <cmath>
 #include <cstdint>
 
 namespace kvg::cuda {
@@ -22,7 +23,7 @@ namespace kvg::cuda {
 //   start()             that item becomes the one that rows are asked of
 //   first_tile(), next_tile()  of the item that begin() found becomes the present one; its keys are
 //                       there
-//   kOftenAdjusted      whether most items have several tiles whose scores are adjusted
+//   follows(adjusted)   whether weights of a tile follow its highest score (kMostSum)
 //   last(), adjusted()  of the present tile: the item's last, something to adjust in its scores
 //   adjust(scores)      of the present tile
 //   tile_done()         nobody asks about the present tile any more
@@ -60,11 +61,12 @@ class HopperConsumer {
  private:
   static constexpr int kHeadDim = Tile::kHeadDim;
   static constexpr uint32_t kSlotPanelBytes = Tile::kSlots * 128;
-  // Weights are relative to the highest score of the row's first tile, and bf16 weights of any size
-  // are as precise. Nobody looks for the highest score of other tiles, which is a fifth of a warp's
-  // instructions and what exponentials would wait for, unless a thread's weights add up to more.
-  // (Where few tiles are adjusted, the loop of the others is 1 % faster if those keep to the usual
-  // way.)
+  // Weights are relative to a score that the row has had, which follows the highest one only when
+  // that is 2^8 times as high: rescaling is rare, and bf16 weights of any size are as precise.
+  static constexpr float kSlack = 8;
+  // Where Work::follows() does not say so, nobody looks for a tile's highest score, which is a
+  // fifth of a warp's instructions and what exponentials would wait for, unless a thread's weights
+  // of it add up to more than this.
   static constexpr float kMostSum = 0x1p60f;
 
   __device__ static int lane() { return static_cast<int>(threadIdx.x) % 32; }
@@ -184,7 +186,7 @@ class HopperConsumer {
   // Half of the weights are packed while exponentials of the others are worked out.
   template <bool kAdjusted>
   __device__ __forceinline__ void step() {
-    constexpr bool kFollows = kAdjusted && !Work::kOftenAdjusted;
+    constexpr bool kFollows = Work::follows(kAdjusted);
     take_turn();
     hopper::pin_registers(score_);
     hopper::pin_registers(out_);
@@ -274,7 +276,7 @@ class HopperConsumer {
     }
   }
 
-  // From here on weights are relative to the highest score so far.
+  // Looks for the highest scores.
   __device__ __forceinline__ void follow_top() {
     constexpr int kTiles = Tile::kSlots / 8;
     // Both rows side by side, because a warp is alone with its latencies here.
@@ -290,7 +292,8 @@ class HopperConsumer {
     for (int row = 0; row < 2; ++row) {
       float high = fmaxf(top[row], __shfl_xor_sync(0xffffffffu, top[row], 1));
       high = fmaxf(high, __shfl_xor_sync(0xffffffffu, high, 2));
-      high = fmaxf(shift_[row], high * p_.scale_log2);
+      high *= p_.scale_log2;
+      if (high - shift_[row] <= kSlack) high = shift_[row];
       shrink_[row] = exp2_approx(shift_[row] - high);
       sum_[row] *= shrink_[row];
       shift_[row] = high;
@@ -326,6 +329,7 @@ class HopperConsumer {
     sum_[1] += tile_sum_[1];
   }
   __device__ __forceinline__ void rescale() {
+    if (!__any_sync(0xffffffffu, shrink_[0] != 1 || shrink_[1] != 1)) return;
 #pragma unroll
     for (int i = 0; i < kHeadDim / 8; ++i) {
       out_[4 * i] *= shrink_[0];

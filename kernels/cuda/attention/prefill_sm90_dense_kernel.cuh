@@ -95,20 +95,28 @@ cudaError_t launch_dense_prefill(const PrefillLaunch& params, cudaStream_t strea
   const auto* kernel = reinterpret_cast<const void*>(dense_prefill_kernel<Tile>);
   status = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes);
   if (status != cudaSuccess) return status;
-  const int64_t items = int64_t{params.item_count} * launch.sets;
   cudaLaunchConfig_t config = {};
-  config.gridDim = static_cast<unsigned>(
-      Tile::kCluster * std::min<int64_t>(items, params.multiprocessors / Tile::kCluster));
   config.blockDim = Tile::kThreads;
   config.dynamicSmemBytes = kBytes;
   config.stream = stream;
   cudaLaunchAttribute cluster = {};
   cluster.id = cudaLaunchAttributeClusterDimension;
   cluster.val.clusterDim = {Tile::kCluster, 1, 1};
-  if (Tile::kCluster > 1) {
+  int64_t clusters = params.multiprocessors;
+  if constexpr (Tile::kCluster > 1) {
     config.attrs = &cluster;
     config.numAttrs = 1;
+    // Those that run at a time, because the first items, the longest, are not drawn.
+    static int most = 0;
+    if (most == 0) {
+      config.gridDim = Tile::kCluster;
+      status = cudaOccupancyMaxActiveClusters(&most, kernel, &config);
+      if (status != cudaSuccess) return status;
+    }
+    clusters = most;
   }
+  const int64_t items = int64_t{params.item_count} * launch.sets;
+  config.gridDim = static_cast<unsigned>(Tile::kCluster * std::min(items, clusters));
   return cudaLaunchKernelEx(&config, dense_prefill_kernel<Tile>, launch);
 }
 

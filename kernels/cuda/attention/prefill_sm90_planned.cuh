@@ -14,7 +14,7 @@ class HopperPlannedWork {
   using Tile = Tile_;
   using Shared = HopperShared<Tile>;
   using Launch = HopperPrefillLaunch;
-  static constexpr bool kOftenAdjusted = true;
+  __device__ static constexpr bool follows(bool) { return false; }
 
   __device__ HopperPlannedWork(const Launch& p, Shared& shared, int group)
       : launch_(p),

@@ -21,9 +21,9 @@ struct HopperTile {
   // Warpgroups that multiply. Half a head_dim leaves the registers for a third, but not for its
   // queries, which are then read from shared memory by each product.
   static constexpr int kConsumers = kHeadDim == 128 ? 2 : 3;
-  static constexpr int kConsumerRegisters = kHeadDim == 128 ? 232 : 160;
+  static constexpr int kConsumerRegisters = kHeadDim == 128 ? 224 : 160;
   // Together not more than the block is launched with.
-  static constexpr int kLoaderRegisters = kHeadDim == 128 ? 40 : 32;
+  static constexpr int kLoaderRegisters = kHeadDim == 128 ? 56 : 32;
   static constexpr bool kQueriesInRegisters = kHeadDim == 128;
   static constexpr int kQueryStages = kQueriesInRegisters ? 1 : 2;
   static constexpr int kRows = 64 * kConsumers;
@@ -134,16 +134,15 @@ __device__ __forceinline__ int unit_of_row(int first, int row) {
 template <int kTiles>
 __device__ __forceinline__ void mask_slots(float* scores, int newest, int window, int count) {
   constexpr float kMaskedScore = -1e33f;
-  const int first = static_cast<int>(threadIdx.x) % 4 * 2;
-  int end = min(count, newest + 1) - first;
-  int begin = newest + 1 - window - first;
-  // Not known to be those of the other row, whose comparisons would take too many registers.
-  asm volatile("" : "+r"(end), "+r"(begin));
+  const int end = min(count, newest + 1);
+  const int begin = max(0, newest + 1 - window);
+  const auto readable = static_cast<uint32_t>(max(end - begin, 0));
+  const int first = static_cast<int>(threadIdx.x) % 4 * 2 - begin;
 #pragma unroll
   for (int i = 0; i < kTiles; ++i) {
 #pragma unroll
     for (int j = 0; j < 2; ++j) {
-      if (8 * i + j < begin || 8 * i + j >= end) scores[4 * i + j] = kMaskedScore;
+      if (static_cast<uint32_t>(first + 8 * i + j) >= readable) scores[4 * i + j] = kMaskedScore;
     }
   }
 }

@@ -35,7 +35,8 @@ bool serves(const PrefillKernel& kernel, const PrefillCase& wanted) {
                           ? wanted.compute_capability == 90
                           : wanted.compute_capability >= kernel.compute_capability;
   return device && wanted.head_dim == kernel.head_dim && (!kernel.copies || wanted.unrotated) &&
-         (!kernel.dense || wanted.dense) && (kernel.copies || !wanted.log_sum) &&
+         (!kernel.dense || wanted.dense_rows >= kernel.least_rows) &&
+         (kernel.copies || !wanted.log_sum) &&
          (wanted.log_sum || wanted.block_rows >= kernel.least_rows) &&
          (kernel.most_rows == 0 || wanted.block_rows <= kernel.most_rows);
 }

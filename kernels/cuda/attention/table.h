@@ -18,8 +18,9 @@ struct PrefillCase {
   // Every group is bf16 or f32, not rotated and not scaled, and all read the same frame of queries.
   bool unrotated = false;
   bool log_sum = false;  // is asked for, which only kernels that copy give
-  // Few blocks, each of one group without weights or masks whose slots do not start over.
-  bool dense = false;
+  // The same as block_rows, but of dense_unit_heads() heads, where there are few blocks, each of
+  // one group without weights or masks whose slots do not start over; else 0.
+  int64_t dense_rows = 0;
 };
 
 // One kernel and the cases it serves.
@@ -28,7 +29,7 @@ struct PrefillKernel {
   int compute_capability;  // from here on
   int head_dim;
   bool copies;  // slots as they are: unrotated ones only, which are decoded to bf16 before
-  bool dense;   // serves only PrefillCase::dense
+  bool dense;   // blocks as PrefillCase::dense_rows says
   int64_t least_rows, most_rows;  // of the largest block; most_rows 0: any number
   int tile_rows;                  // packed query rows of an item
   cudaError_t (*launch)(const PrefillLaunch&, cudaStream_t);
