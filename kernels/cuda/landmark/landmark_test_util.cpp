@@ -63,6 +63,13 @@ LandmarkParams make_params(const LandmarkCase& test, const LandmarkCodecs& codec
   return params;
 }
 
+int64_t token_count(const std::vector<LandmarkStep>& steps) {
+  return steps.empty() ? 0 : steps.back().end;
+}
+size_t vector_elements(const LandmarkCase& test, const std::vector<LandmarkStep>& steps) {
+  return static_cast<size_t>(token_count(steps) * test.kv_heads * test.head_dim);
+}
+
 }  // namespace
 
 LandmarkRules fixed_rules() {
@@ -247,15 +254,15 @@ void reference_scan(const LandmarkCase& test, const LandmarkCodecs& codecs,
   make_reference_ops()->landmark(params);
 }
 
-void device_scan(CudaContext& context, const LandmarkCase& test, const LandmarkCodecs& codecs,
-                 const TokenStream& stream, int64_t begin, const std::vector<LandmarkStep>& steps,
-                 const LandmarkBank& bank, bool refresh_units) {
-  LandmarkParams params = make_params(test, codecs, begin, steps, bank);
+DeviceScan::DeviceScan(const LandmarkCase& test, const LandmarkCodecs& codecs,
+                       const TokenStream& stream, int64_t begin,
+                       const std::vector<LandmarkStep>& steps, const LandmarkBank& bank)
+    : k(2 * vector_elements(test, steps) + 16),
+      v(2 * vector_elements(test, steps) + 16),
+      gate(4 * static_cast<size_t>(token_count(steps)) + 16),
+      params(make_params(test, codecs, begin, steps, bank)) {
   const int64_t row = int64_t{test.kv_heads} * test.head_dim;
-  const int64_t tokens = steps.empty() ? 0 : steps.back().end;
-  const auto elements = static_cast<size_t>(tokens * row);
-  TestBuffer k(2 * elements + 16), v(2 * elements + 16);
-  TestBuffer gate(4 * static_cast<size_t>(tokens) + 16);
+  const int64_t tokens = token_count(steps);
   const auto part = [&](const std::vector<double>& x) {
     return std::vector<double>(x.begin() + begin * row, x.begin() + (begin + tokens) * row);
   };
@@ -266,8 +273,14 @@ void device_scan(CudaContext& context, const LandmarkCase& test, const LandmarkC
   params.k = Tensor(k.data(), DType::bf16, Device::cuda, shape);
   params.v = Tensor(v.data(), DType::bf16, Device::cuda, shape);
   params.gate = Tensor(gate.data(), DType::f32, Device::cuda, {tokens});
-  params.refresh_units = refresh_units;
-  landmark_scan(context, params);
+}
+
+void device_scan(CudaContext& context, const LandmarkCase& test, const LandmarkCodecs& codecs,
+                 const TokenStream& stream, int64_t begin, const std::vector<LandmarkStep>& steps,
+                 const LandmarkBank& bank, bool refresh_units) {
+  DeviceScan scan(test, codecs, stream, begin, steps, bank);
+  scan.params.refresh_units = refresh_units;
+  landmark_scan(context, scan.params);
   KVG_CHECK_CUDA(cudaStreamSynchronize(context.stream()));
 }
 

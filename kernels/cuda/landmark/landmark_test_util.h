@@ -77,6 +77,14 @@ TokenStream random_tokens(const LandmarkCase& test, int64_t tokens, uint64_t see
 // k and v off by this much of themselves.
 TokenStream perturbed(const TokenStream& stream, double relative, uint64_t seed);
 
+// What landmark_scan() needs for `steps` on tokens [begin, ...) of the stream; stays until it ran.
+struct DeviceScan {
+  DeviceScan(const LandmarkCase& test, const LandmarkCodecs& codecs, const TokenStream& stream,
+             int64_t begin, const std::vector<LandmarkStep>& steps, const LandmarkBank& bank);
+  TestBuffer k, v, gate;
+  LandmarkParams params;
+};
+
 // Runs `steps` on tokens [begin, ...) of the stream; `bank` lives where the operations do. The
 // device one through landmark_scan().
 void reference_scan(const LandmarkCase& test, const LandmarkCodecs& codecs,

@@ -11,8 +11,10 @@ namespace kvg::cuda {
 // floats kStride apart), and how it sends kWords words of decisions back to all. Both have two
 // places there, which tiles use in turn: a CTA sends the part of tile i + 2 when it has the
 // decisions of tile i, which came after the part of tile i was used. It may write that part before:
-// the one of tile i - 1 is then gone.
-template <int kFloats, int kStride, int kHeads, int kWords>
+// the one of tile i - 1 is then gone. The first CTA's own part is copied by its threads, which meet
+// kReaders that use it at a numbered barrier: racecheck knows that one, and an mbarrier only for
+// the thread that arrives.
+template <int kFloats, int kStride, int kHeads, int kWords, int kReaders>
 struct LiveLink {
   static constexpr uint32_t kPartBytes = 4 * kFloats;
   static constexpr uint32_t kDecisionBytes = 4 * kWords;
@@ -23,10 +25,12 @@ struct LiveLink {
   alignas(16) int decisions[2][kWords];
   uint64_t arrived[2], decided[2];
 
+  static constexpr int kOwnBarrier = 8;
+
   // By one thread, before a cluster barrier.
   __device__ void open() {
     for (int i = 0; i < 2; ++i) {
-      hopper::init_barrier(&arrived[i], 2);  // expect(), and the first CTA's own part
+      hopper::init_barrier(&arrived[i], 1);
       hopper::init_barrier(&decided[i], 1);
     }
     hopper::fence_barrier_init();
@@ -44,13 +48,11 @@ struct LiveLink {
       for (int i = static_cast<int>(threadIdx.x); i < kFloats / 4; i += threads) {
         reinterpret_cast<float4*>(parts[place])[i] = source[i];
       }
-      bar_sync(barrier, threads);
+      bar_sync(kOwnBarrier, threads + kReaders);
     }
     if (threadIdx.x != 0) return;
     hopper::arrive_and_expect(&decided[place], kDecisionBytes);
-    if (head == 0) {
-      hopper::arrive(&arrived[place]);
-    } else {
+    if (head != 0) {
       cp_async_bulk_to_peer(mapa(parts[place] + head * kStride, 0), from, kPartBytes,
                             mapa(&arrived[place], 0));
     }
@@ -60,8 +62,10 @@ struct LiveLink {
   __device__ void expect(int tile, int heads) {
     hopper::arrive_and_expect(&arrived[tile % 2], kPartBytes * static_cast<uint32_t>(heads - 1));
   }
-  __device__ float* wait_parts(int tile) {
+  // By kReaders threads of the first CTA, of which `writers` others write its own part.
+  __device__ float* wait_parts(int tile, int writers) {
     mbarrier_wait(&arrived[tile % 2], static_cast<uint32_t>(tile / 2 % 2));
+    bar_sync(kOwnBarrier, writers + kReaders);
     return parts[tile % 2];
   }
 
