@@ -119,6 +119,7 @@ LandmarkCodecs::LandmarkCodecs(const LandmarkCase& test) {
   summary_v = Codec::make(plain, test.head_dim);
   summary_k = test.band ? make_band_codec(test.summary_kind, test.head_dim, slow_dims)
                         : Codec::make(plain, test.head_dim);
+  summary_bf16 = Codec::make({.kind = CodecKind::bf16}, test.head_dim);
   for (int h = 0; h < test.kv_heads; ++h) eta.push_back(0.05 + 0.07 * h);
 }
 
@@ -156,7 +157,10 @@ SlotStore BankMemory::store(const Codec& k, const Codec& v, int heads, int64_t c
 void BankMemory::place(const LandmarkCase& test, const LandmarkCodecs& codecs, bool snapshot) {
   bank_ = {};
   bank_.exact = store(*codecs.exact, *codecs.exact, test.kv_heads, test.exact);
-  bank_.summary = store(*codecs.summary_k, *codecs.summary_v, test.kv_heads, test.summary);
+  const bool rounded = snapshot && test.summary_kind == CodecKind::f32;
+  bank_.summary =
+      store(rounded ? *codecs.summary_bf16 : *codecs.summary_k,
+            rounded ? *codecs.summary_bf16 : *codecs.summary_v, test.kv_heads, test.summary);
   bank_.exact_valid = take(test.exact);
   bank_.summary_valid = take(test.summary);
   if (test.counts) bank_.log_weight = reinterpret_cast<float*>(take(4 * test.summary));
@@ -282,6 +286,14 @@ void device_scan(CudaContext& context, const LandmarkCase& test, const LandmarkC
   scan.params.refresh_units = refresh_units;
   landmark_scan(context, scan.params);
   KVG_CHECK_CUDA(cudaStreamSynchronize(context.stream()));
+}
+
+std::unique_ptr<BankMemory> reference_snapshot(const LandmarkCase& test,
+                                               const LandmarkCodecs& codecs,
+                                               const LandmarkBank& bank) {
+  auto snapshot = std::make_unique<BankMemory>(test, codecs, /*on_device=*/false, true);
+  reference_scan(test, codecs, {}, 0, {{0, 0, false, &snapshot->bank()}}, bank);
+  return snapshot;
 }
 
 std::vector<double> decoded(const SlotStore& store, int kv_heads, bool value) {
