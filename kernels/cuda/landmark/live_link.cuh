@@ -12,8 +12,7 @@ namespace kvg::cuda {
 // places there, which tiles use in turn: a CTA sends the part of tile i + 2 when it has the
 // decisions of tile i, which came after the part of tile i was used. It may write that part before:
 // the one of tile i - 1 is then gone. The first CTA's own part is copied by its threads, which meet
-// kReaders that use it at a numbered barrier: racecheck knows that one, and an mbarrier only for
-// the thread that arrives.
+// kReaders that use it at a numbered barrier.
 template <int kFloats, int kStride, int kHeads, int kWords, int kReaders>
 struct LiveLink {
   static constexpr uint32_t kPartBytes = 4 * kFloats;
