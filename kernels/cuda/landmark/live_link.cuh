@@ -11,9 +11,8 @@ namespace kvg::cuda {
 // floats kStride apart), and how it sends kWords words of decisions back to all. Both have two
 // places there, which tiles use in turn: a CTA sends the part of tile i + 2 when it has the
 // decisions of tile i, which came after the part of tile i was used. It may write that part before:
-// the one of tile i - 1 is then gone. The first CTA's own part is copied by its threads, which meet
-// kReaders that use it at a numbered barrier.
-template <int kFloats, int kStride, int kHeads, int kWords, int kReaders>
+// the one of tile i - 1 is then gone.
+template <int kFloats, int kStride, int kHeads, int kWords>
 struct LiveLink {
   static constexpr uint32_t kPartBytes = 4 * kFloats;
   static constexpr uint32_t kDecisionBytes = 4 * kWords;
@@ -23,8 +22,6 @@ struct LiveLink {
   alignas(16) float parts[2][kHeads * kStride];  // of all heads, in the first CTA
   alignas(16) int decisions[2][kWords];
   uint64_t arrived[2], decided[2];
-
-  static constexpr int kOwnBarrier = 8;
 
   // By one thread, before a cluster barrier.
   __device__ void open() {
@@ -42,12 +39,12 @@ struct LiveLink {
     const float* from = mine[tile % 3];
     if (head != 0) hopper::fence_for_async_proxy();
     bar_sync(barrier, threads);
-    if (head == 0) {
-      const auto* source = reinterpret_cast<const float4*>(from);
+    if (head == 0) {  // a bulk copy to the own CTA is not meant to be
+      const auto* source = reinterpret_cast<const int4*>(from);
       for (int i = static_cast<int>(threadIdx.x); i < kFloats / 4; i += threads) {
-        reinterpret_cast<float4*>(parts[place])[i] = source[i];
+        const int words[4] = {source[i].x, source[i].y, source[i].z, source[i].w};
+        st_async(mapa(parts[place] + 4 * i, 0), words, mapa(&arrived[place], 0));
       }
-      bar_sync(kOwnBarrier, threads + kReaders);
     }
     if (threadIdx.x != 0) return;
     hopper::arrive_and_expect(&decided[place], kDecisionBytes);
@@ -59,12 +56,10 @@ struct LiveLink {
   // By one thread of the first CTA, once for every tile, when all there is done with the decisions
   // of tile - 2.
   __device__ void expect(int tile, int heads) {
-    hopper::arrive_and_expect(&arrived[tile % 2], kPartBytes * static_cast<uint32_t>(heads - 1));
+    hopper::arrive_and_expect(&arrived[tile % 2], kPartBytes * static_cast<uint32_t>(heads));
   }
-  // By kReaders threads of the first CTA, of which `writers` others write its own part.
-  __device__ float* wait_parts(int tile, int writers) {
+  __device__ float* wait_parts(int tile) {
     mbarrier_wait(&arrived[tile % 2], static_cast<uint32_t>(tile / 2 % 2));
-    bar_sync(kOwnBarrier, writers + kReaders);
     return parts[tile % 2];
   }
 

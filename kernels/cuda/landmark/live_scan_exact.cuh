@@ -11,8 +11,7 @@
 // The exact bank of a scan: what the warps of its CTAs do.
 namespace kvg::cuda {
 
-using ExactLink =
-    LiveLink<ExactPart::kFloats, ExactPart::kFloats, kLiveHeads, 2 * kLiveTile, kMatchThreads>;
+using ExactLink = LiveLink<ExactPart::kFloats, ExactPart::kFloats, kLiveHeads, 2 * kLiveTile>;
 
 template <int kDim>
 struct ExactScanShared {
@@ -240,7 +239,7 @@ class ExactScan {
                        &p_.snapshots[next.snapshot].exact_valid);
       }
       cp_async_commit();
-      matcher.add_heads(s_.link.wait_parts(i, 32 * kLiveWorkers), ExactPart::kFloats);
+      matcher.add_heads(s_.link.wait_parts(i), ExactPart::kFloats);
       if (i > 0 && !pass.waits()) matcher.follow_writes();
       const int word = matcher.decide(pass);
       if (thread < 32) {

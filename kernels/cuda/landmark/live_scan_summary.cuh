@@ -20,8 +20,7 @@ inline constexpr int kLiveWorkers = 8;    // warps of a CTA that work on its hea
 inline constexpr int kLiveFollowers = 4;  // in the first CTA
 inline constexpr int kLiveThreads = 512;  // with 128 registers each
 
-using SummaryLink = LiveLink<SummaryPart::kFloats, SummaryPart::kStride, kLiveHeads, kLiveTile,
-                             32 * kLiveFollowers>;
+using SummaryLink = LiveLink<SummaryPart::kFloats, SummaryPart::kStride, kLiveHeads, kLiveTile>;
 
 template <int kDim>
 struct SummaryScanShared {
@@ -219,7 +218,7 @@ class SummaryScan {
       more = walk.next(tile);
       if (more) mine = gate(tile, lane_id());
       take_turns();  // the tile is ready
-      float* parts = s_.link.parts[i % 2];
+      float* parts = s_.link.wait_parts(i);
       const int decision = router.route(parts, s_.scores[i % 2], count, now, s_.moves);
       s_.link.broadcast(i, heads_, decision);
       take_turns();
@@ -238,7 +237,7 @@ class SummaryScan {
     int i = 0;
 #pragma unroll 1
     for (; walk.next(tile); ++i) {
-      float* parts = s_.link.wait_parts(i, 32 * kLiveWorkers);
+      float* parts = s_.link.wait_parts(i);
       float* scores = s_.scores[i % 2];
       arrange_tile(parts, used, heads_, scores, thread, kFollowBarrier);
       if (i > 0) {
