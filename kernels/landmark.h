@@ -103,7 +103,9 @@ struct LandmarkStep {
   int64_t begin = 0, end = 0;  // rows of LandmarkParams::k; steps follow each other
   // Published decode: a token that leaves alone always moves an average by eta * gate.
   bool single = false;
-  const LandmarkBank* snapshot = nullptr;  // same codecs and capacities as the bank, or null
+  // Same codecs and capacities as the bank; or, in its summary, bf16 of whole vectors, to which
+  // averages are rounded: what attention reads where it computes in bf16. Null: none.
+  const LandmarkBank* snapshot = nullptr;
 };
 
 struct LandmarkParams {

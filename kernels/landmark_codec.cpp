@@ -73,4 +73,8 @@ std::span<const int32_t> band_of(const Codec& codec) {
   return band == nullptr ? std::span<const int32_t>() : band->dims();
 }
 
+bool is_plain_bf16(const Codec& codec) {
+  return codec.spec().kind == CodecKind::bf16 && band_of(codec).empty();
+}
+
 }  // namespace kvg

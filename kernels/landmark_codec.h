@@ -17,4 +17,7 @@ std::unique_ptr<Codec> make_band_codec(CodecKind kind, int head_dim, std::vector
 // The coordinates that such a codec stores, valid while it lives; empty for every other codec.
 std::span<const int32_t> band_of(const Codec& codec);
 
+// Whether vectors are stored whole, as bf16.
+bool is_plain_bf16(const Codec& codec);
+
 }  // namespace kvg

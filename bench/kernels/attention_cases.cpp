@@ -43,21 +43,6 @@ AttentionGroup bank(Tensors& t, const AttentionGeometry& g, const Codec& codec) 
   return group;
 }
 
-// Both banks of a snapshot, full.
-void add_snapshot(Tensors& t, std::vector<AttentionGroup>* groups) {
-  const LandmarkBank bank = make_full_bank(t, *bank_codecs().exact);
-  AttentionGroup exact;
-  exact.store = bank.exact;
-  exact.count = kBank;
-  exact.valid = bank.exact_valid;
-  groups->push_back(exact);
-  AttentionGroup summary;
-  summary.store = bank.summary;
-  summary.count = kBank;
-  summary.valid = bank.summary_valid;
-  groups->push_back(summary);
-}
-
 }  // namespace
 
 AttentionCase dense_causal(Tensors& t, const AttentionGeometry& g, const Codec& codec,
@@ -104,8 +89,8 @@ AttentionCase landmark_plan_case(Tensors& t, const AttentionGeometry& g, const C
   int64_t snapshot_of = 0;  // tokens that the banks have taken in
   for (const LandmarkBlock& plan : landmark_blocks(settings, 0, rows)) {
     if (plan.visible > snapshot_of) {
-      banks.clear();
-      add_snapshot(t, &banks);
+      const Codec& bf16 = *bank_codecs().exact;
+      banks = {bank(t, g, bf16), bank(t, g, bf16)};
       snapshot_of = plan.visible;
     }
     AttentionGroup recent;

@@ -26,8 +26,8 @@ AttentionCase dense_causal(Tensors& tensors, const AttentionGeometry& geometry, 
 
 // What `landmark(window=256,exact=64,summary=64,block=B)` asks of the prefill of a prompt, as
 // model/cache/landmark_layer lays it out: every `block` tokens the window gives up as many, and
-// from then on queries read a snapshot of both banks of its own, 64 exact slots in bf16 and 64
-// summary slots in f32, keys by their slow dimensions only. head_dim 128 and 8 KV heads.
+// from then on queries read a snapshot of both banks of its own, 64 slots in bf16 each. head_dim
+// 128 and 8 KV heads.
 AttentionCase landmark_plan_case(Tensors& tensors, const AttentionGeometry& geometry,
                                  const Codec& codec, int64_t rows, int64_t block);
 

@@ -22,11 +22,11 @@ uint8_t* ones(Tensors& t, int64_t count) {
       t.tokens(std::vector<int32_t>(static_cast<size_t>(count / 4), 0x01010101)).data);
 }
 
-LandmarkBank stores(Tensors& t, const Codec& exact) {
-  const BankCodecs& codecs = bank_codecs();
+LandmarkBank stores(Tensors& t, const Codec& exact, const Codec& summary_k,
+                    const Codec& summary_v) {
   LandmarkBank bank;
   bank.exact = make_store(t, exact, kBenchKvHeads, kBank);
-  bank.summary = make_store(t, *codecs.summary_k, *codecs.summary_v, kBenchKvHeads, kBank);
+  bank.summary = make_store(t, summary_k, summary_v, kBenchKvHeads, kBank);
   return bank;
 }
 
@@ -66,7 +66,9 @@ LandmarkRules bench_rules() {
 }
 
 LandmarkBank make_bank(Tensors& t, bool snapshot) {
-  LandmarkBank bank = stores(t, *bank_codecs().exact);
+  const BankCodecs& codecs = bank_codecs();
+  LandmarkBank bank = snapshot ? stores(t, *codecs.exact, *codecs.exact, *codecs.exact)
+                               : stores(t, *codecs.exact, *codecs.summary_k, *codecs.summary_v);
   bank.exact_valid = t.memory(kBank);
   bank.summary_valid = t.memory(kBank);
   bank.log_weight = floats(t, kBank, 0);
@@ -77,7 +79,8 @@ LandmarkBank make_bank(Tensors& t, bool snapshot) {
 }
 
 LandmarkBank make_full_bank(Tensors& t, const Codec& exact) {
-  LandmarkBank bank = stores(t, exact);
+  const BankCodecs& codecs = bank_codecs();
+  LandmarkBank bank = stores(t, exact, *codecs.summary_k, *codecs.summary_v);
   t.fill(bank.exact, kBenchKvHeads, 0, kBank);
   t.fill(bank.summary, kBenchKvHeads, 0, kBank);
   bank.exact_valid = ones(t, kBank);

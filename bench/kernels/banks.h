@@ -25,7 +25,7 @@ const BankCodecs& bank_codecs();
 // Rules of `landmark(exact=64,summary=64)`, fixed semantics.
 LandmarkRules bench_rules();
 
-// Empty banks of 64 slots each; a snapshot has what attention reads.
+// Empty banks of 64 slots each; a snapshot has what attention reads, in bf16.
 LandmarkBank make_bank(Tensors& tensors, bool snapshot);
 // The same, full: random slots, all of them valid.
 LandmarkBank make_full_bank(Tensors& tensors, const Codec& exact);

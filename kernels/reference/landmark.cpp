@@ -1,6 +1,7 @@
 #include "kernels/reference/landmark.h"
 
 #include "base/error.h"
+#include "kernels/landmark_codec.h"
 #include "kernels/reference/landmark_exact.h"
 #include "kernels/reference/landmark_summary.h"
 
@@ -14,11 +15,20 @@ namespace kvg {
 
 namespace {
 
-void check_same_store(const SlotStore& a, const SlotStore& b) {
-  KVG_CHECK(a.capacity == b.capacity, "landmark: a snapshot has the bank's capacity");
-  if (a.capacity == 0) return;
-  KVG_CHECK(a.k_codec == b.k_codec && a.v_codec == b.v_codec,
+bool same_codecs(const SlotStore& a, const SlotStore& b) {
+  return a.k_codec == b.k_codec && a.v_codec == b.v_codec;
+}
+
+void check_snapshot(const LandmarkBank& bank, const LandmarkBank& snapshot) {
+  KVG_CHECK(bank.exact.capacity == snapshot.exact.capacity &&
+                bank.summary.capacity == snapshot.summary.capacity,
+            "landmark: a snapshot has the bank's capacity");
+  KVG_CHECK(bank.exact.capacity == 0 || same_codecs(bank.exact, snapshot.exact),
             "landmark: a snapshot has the bank's codecs");
+  const SlotStore& summary = snapshot.summary;
+  KVG_CHECK(summary.capacity == 0 || same_codecs(bank.summary, summary) ||
+                (is_plain_bf16(*summary.k_codec) && is_plain_bf16(*summary.v_codec)),
+            "landmark: a snapshot has averages as the bank or in bf16");
 }
 
 void check_bank(const LandmarkParams& p) {
@@ -51,8 +61,7 @@ void check(const LandmarkParams& p, DType scalar) {
     KVG_CHECK(step.begin == end && step.end >= step.begin, "landmark: steps follow each other");
     end = step.end;
     if (step.snapshot == nullptr) continue;
-    check_same_store(p.bank.exact, step.snapshot->exact);
-    check_same_store(p.bank.summary, step.snapshot->summary);
+    check_snapshot(p.bank, *step.snapshot);
   }
   KVG_CHECK(end <= p.k.size(0), "landmark: steps beyond the tokens");
 }
@@ -152,16 +161,22 @@ void evict(const LandmarkParams& p, const LandmarkStep& step, std::optional<Exac
 
 void copy_store(const SlotStore& from, const SlotStore& to, int64_t kv_heads) {
   if (from.capacity == 0) return;
-  const auto slots = static_cast<size_t>(kv_heads * from.capacity);
+  const int64_t slots = kv_heads * from.capacity;
   const auto copy = [slots](const Codec& codec, const uint8_t* codes, const uint16_t* scales,
-                            uint8_t* to_codes, uint16_t* to_scales) {
-    std::memcpy(to_codes, codes, slots * static_cast<size_t>(codec.code_bytes()));
+                            const Codec& to_codec, uint8_t* to_codes, uint16_t* to_scales) {
+    if (&codec != &to_codec) {
+      std::vector<float> vectors(static_cast<size_t>(slots * codec.head_dim()));
+      codec.decode(codes, scales, slots, vectors.data());
+      to_codec.encode({}, vectors.data(), slots, to_codes, to_scales);
+      return;
+    }
+    std::memcpy(to_codes, codes, static_cast<size_t>(slots * codec.code_bytes()));
     if (codec.scale_bytes() > 0) {
-      std::memcpy(to_scales, scales, slots * static_cast<size_t>(codec.scale_bytes()));
+      std::memcpy(to_scales, scales, static_cast<size_t>(slots * codec.scale_bytes()));
     }
   };
-  copy(*from.k_codec, from.k_codes, from.k_scales, to.k_codes, to.k_scales);
-  copy(*from.v_codec, from.v_codes, from.v_scales, to.v_codes, to.v_scales);
+  copy(*from.k_codec, from.k_codes, from.k_scales, *to.k_codec, to.k_codes, to.k_scales);
+  copy(*from.v_codec, from.v_codes, from.v_scales, *to.v_codec, to.v_codes, to.v_scales);
 }
 
 void take_snapshot(const LandmarkBank& from, const LandmarkBank& to, int64_t kv_heads) {

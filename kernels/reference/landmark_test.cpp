@@ -363,6 +363,40 @@ TEST(Landmark, SnapshotsAreOfTheirMoment) {
   EXPECT_NE(all.codes, half.codes);
 }
 
+TEST(Landmark, SnapshotsInBf16AreWholeAndRounded) {
+  const Stream stream = random_stream(35, 32);
+  const std::shared_ptr<const Codec> codec = Codec::make({.kind = CodecKind::bf16}, kDim);
+  Banks all(codec, 8, 8), snapshot(codec, 8, 8);
+  absorb<float>(stream, 0, 32, 16, LandmarkRules(), all.bank);
+  std::vector<std::vector<uint8_t>> codes(2);
+  SlotStore& summary = snapshot.bank.summary;
+  summary.k_codec = summary.v_codec = codec.get();
+  for (auto& store : codes) store.resize(static_cast<size_t>(kHeads * 8 * codec->code_bytes()));
+  summary.k_codes = codes[0].data();
+  summary.v_codes = codes[1].data();
+
+  LandmarkParams params;
+  params.k = Tensor(nullptr, DType::f32, Device::cpu, {0, kHeads, kDim});
+  params.v = params.k;
+  params.gate = Tensor(nullptr, DType::f32, Device::cpu, {0});
+  params.eta = kEta.data();
+  params.slow_dims = kSlow;
+  params.bank = all.bank;
+  const LandmarkStep step{0, 0, false, &snapshot.bank};
+  params.steps = {&step, 1};
+  check(params, DType::f32);
+  reference::landmark_absorb<float>(params);
+  const auto expect_rounded = [&](const Codec& from, const uint8_t* averages, const uint8_t* got) {
+    std::vector<float> x(static_cast<size_t>(kHeads * 8 * kDim)), y(x.size());
+    from.decode(averages, nullptr, kHeads * 8, x.data());
+    codec->decode(got, nullptr, kHeads * 8, y.data());
+    for (size_t i = 0; i < x.size(); ++i) EXPECT_EQ(y[i], bf16_to_float(float_to_bf16(x[i])));
+  };
+  expect_rounded(*all.keys, all.bank.summary.k_codes, summary.k_codes);
+  expect_rounded(*all.values, all.bank.summary.v_codes, summary.v_codes);
+  EXPECT_EQ(snapshot.summary_valid, all.summary_valid);
+}
+
 TEST(BandCodec, KeepsItsCoordinates) {
   Random random(34);
   for (const CodecKind kind : {CodecKind::f32, CodecKind::bf16}) {

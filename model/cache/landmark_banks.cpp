@@ -23,13 +23,13 @@ SlotStore place_store(Placer& placer, const Codec& k, const Codec& v, int kv_hea
   return store;
 }
 
-// The part of a bank that attention reads: all that a snapshot has.
-LandmarkBank place_readable(Placer& placer, const LandmarkShape& shape) {
+// The part of a bank that attention reads: all that a snapshot has; `k` and `v` of the averages.
+LandmarkBank place_readable(Placer& placer, const LandmarkShape& shape, const Codec& k,
+                            const Codec& v) {
   const LandmarkSettings& settings = shape.settings;
   LandmarkBank bank;
   bank.exact = place_store(placer, *shape.exact, *shape.exact, shape.kv_heads, settings.exact);
-  bank.summary =
-      place_store(placer, *shape.summary_k, *shape.summary_v, shape.kv_heads, settings.summary);
+  bank.summary = place_store(placer, k, v, shape.kv_heads, settings.summary);
   bank.exact_valid = placer.take<uint8_t>(settings.exact);
   bank.summary_valid = placer.take<uint8_t>(settings.summary);
   if (settings.count_bias) bank.log_weight = placer.take<float>(settings.summary);
@@ -61,6 +61,10 @@ std::shared_ptr<const LandmarkShape> LandmarkShape::make(const LandmarkSettings&
   } else {
     shape->summary_k = make_band_codec(plain.kind, geometry.head_dim, shape->slow_dims);
   }
+  const bool as_read = is_plain_bf16(*shape->summary_k) && is_plain_bf16(*shape->summary_v);
+  shape->summary_bf16 =
+      as_read ? shape->summary_v
+              : SharedCodec(Codec::make({.kind = CodecKind::bf16}, geometry.head_dim));
   shape->eta.assign(static_cast<size_t>(geometry.kv_heads), settings.eta);
   return shape;
 }
@@ -97,7 +101,7 @@ LandmarkBanks::LandmarkBanks(Ops& ops, std::shared_ptr<const LandmarkShape> shap
 void LandmarkBanks::place(Placer& placer) {
   const LandmarkSettings& settings = shape_->settings;
   const int kv_heads = shape_->kv_heads;
-  bank_ = place_readable(placer, *shape_);
+  bank_ = place_readable(placer, *shape_, *shape_->summary_k, *shape_->summary_v);
   if (settings.count_bias) bank_.counts = placer.take<float>(settings.summary);
   bank_.stamps = placer.take<int64_t>(settings.exact);
   if (!settings.published_state) return;
@@ -116,12 +120,15 @@ void LandmarkBanks::keep_positions() {
 LandmarkSnapshots::LandmarkSnapshots(Ops& ops, const LandmarkShape& shape, int64_t count,
                                      bool positions) {
   if (count == 0) return;
+  const bool bf16 = ops.activation() == DType::bf16;
+  const Codec& k = bf16 ? *shape.summary_bf16 : *shape.summary_k;
+  const Codec& v = bf16 ? *shape.summary_bf16 : *shape.summary_v;
   Placer measure(nullptr);
-  (void)place_readable(measure, shape);
+  (void)place_readable(measure, shape, k, v);
   memory_ = ops.allocate_scratch(measure.used() * static_cast<size_t>(count));
   Placer placer(memory_->data());
   for (int64_t i = 0; i < count; ++i) {
-    banks_.push_back(place_readable(placer, shape));
+    banks_.push_back(place_readable(placer, shape, k, v));
     if (!positions) continue;
     positions_.emplace_back(static_cast<size_t>(shape.settings.exact));
     banks_.back().positions = positions_.back().data();

@@ -18,11 +18,12 @@ struct LandmarkShape {
   int kv_heads = 0;
   int head_dim = 0;
   std::vector<int32_t> slow_dims;
-  SharedCodec window;       // recent tokens
-  SharedCodec exact;        // K and V of the exact bank
-  SharedCodec summary_k;    // averages never go through a lossy codec: f32, or bf16 where the
-  SharedCodec summary_v;    // arithmetic is bf16; lean keys keep their slow dimensions only
-  std::vector<double> eta;  // [kv_heads], for models without learned rates
+  SharedCodec window;        // recent tokens
+  SharedCodec exact;         // K and V of the exact bank
+  SharedCodec summary_k;     // averages never go through a lossy codec: f32, or bf16 where the
+  SharedCodec summary_v;     // arithmetic is bf16; lean keys keep their slow dimensions only
+  SharedCodec summary_bf16;  // averages as attention reads them where it computes in bf16
+  std::vector<double> eta;   // [kv_heads], for models without learned rates
 
   static std::shared_ptr<const LandmarkShape> make(const LandmarkSettings& settings,
                                                    const Method& method,

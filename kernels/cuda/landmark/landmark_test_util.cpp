@@ -63,6 +63,13 @@ LandmarkParams make_params(const LandmarkCase& test, const LandmarkCodecs& codec
   return params;
 }
 
+int64_t token_count(const std::vector<LandmarkStep>& steps) {
+  return steps.empty() ? 0 : steps.back().end;
+}
+size_t vector_elements(const LandmarkCase& test, const std::vector<LandmarkStep>& steps) {
+  return static_cast<size_t>(token_count(steps) * test.kv_heads * test.head_dim);
+}
+
 }  // namespace
 
 LandmarkRules fixed_rules() {
@@ -112,6 +119,7 @@ LandmarkCodecs::LandmarkCodecs(const LandmarkCase& test) {
   summary_v = Codec::make(plain, test.head_dim);
   summary_k = test.band ? make_band_codec(test.summary_kind, test.head_dim, slow_dims)
                         : Codec::make(plain, test.head_dim);
+  summary_bf16 = Codec::make({.kind = CodecKind::bf16}, test.head_dim);
   for (int h = 0; h < test.kv_heads; ++h) eta.push_back(0.05 + 0.07 * h);
 }
 
@@ -149,7 +157,10 @@ SlotStore BankMemory::store(const Codec& k, const Codec& v, int heads, int64_t c
 void BankMemory::place(const LandmarkCase& test, const LandmarkCodecs& codecs, bool snapshot) {
   bank_ = {};
   bank_.exact = store(*codecs.exact, *codecs.exact, test.kv_heads, test.exact);
-  bank_.summary = store(*codecs.summary_k, *codecs.summary_v, test.kv_heads, test.summary);
+  const bool rounded = snapshot && test.summary_kind == CodecKind::f32;
+  bank_.summary =
+      store(rounded ? *codecs.summary_bf16 : *codecs.summary_k,
+            rounded ? *codecs.summary_bf16 : *codecs.summary_v, test.kv_heads, test.summary);
   bank_.exact_valid = take(test.exact);
   bank_.summary_valid = take(test.summary);
   if (test.counts) bank_.log_weight = reinterpret_cast<float*>(take(4 * test.summary));
@@ -247,15 +258,15 @@ void reference_scan(const LandmarkCase& test, const LandmarkCodecs& codecs,
   make_reference_ops()->landmark(params);
 }
 
-void device_scan(CudaContext& context, const LandmarkCase& test, const LandmarkCodecs& codecs,
-                 const TokenStream& stream, int64_t begin, const std::vector<LandmarkStep>& steps,
-                 const LandmarkBank& bank, bool refresh_units) {
-  LandmarkParams params = make_params(test, codecs, begin, steps, bank);
+DeviceScan::DeviceScan(const LandmarkCase& test, const LandmarkCodecs& codecs,
+                       const TokenStream& stream, int64_t begin,
+                       const std::vector<LandmarkStep>& steps, const LandmarkBank& bank)
+    : k(2 * vector_elements(test, steps) + 16),
+      v(2 * vector_elements(test, steps) + 16),
+      gate(4 * static_cast<size_t>(token_count(steps)) + 16),
+      params(make_params(test, codecs, begin, steps, bank)) {
   const int64_t row = int64_t{test.kv_heads} * test.head_dim;
-  const int64_t tokens = steps.empty() ? 0 : steps.back().end;
-  const auto elements = static_cast<size_t>(tokens * row);
-  TestBuffer k(2 * elements + 16), v(2 * elements + 16);
-  TestBuffer gate(4 * static_cast<size_t>(tokens) + 16);
+  const int64_t tokens = token_count(steps);
   const auto part = [&](const std::vector<double>& x) {
     return std::vector<double>(x.begin() + begin * row, x.begin() + (begin + tokens) * row);
   };
@@ -266,9 +277,23 @@ void device_scan(CudaContext& context, const LandmarkCase& test, const LandmarkC
   params.k = Tensor(k.data(), DType::bf16, Device::cuda, shape);
   params.v = Tensor(v.data(), DType::bf16, Device::cuda, shape);
   params.gate = Tensor(gate.data(), DType::f32, Device::cuda, {tokens});
-  params.refresh_units = refresh_units;
-  landmark_scan(context, params);
+}
+
+void device_scan(CudaContext& context, const LandmarkCase& test, const LandmarkCodecs& codecs,
+                 const TokenStream& stream, int64_t begin, const std::vector<LandmarkStep>& steps,
+                 const LandmarkBank& bank, bool refresh_units) {
+  DeviceScan scan(test, codecs, stream, begin, steps, bank);
+  scan.params.refresh_units = refresh_units;
+  landmark_scan(context, scan.params);
   KVG_CHECK_CUDA(cudaStreamSynchronize(context.stream()));
+}
+
+std::unique_ptr<BankMemory> reference_snapshot(const LandmarkCase& test,
+                                               const LandmarkCodecs& codecs,
+                                               const LandmarkBank& bank) {
+  auto snapshot = std::make_unique<BankMemory>(test, codecs, /*on_device=*/false, true);
+  reference_scan(test, codecs, {}, 0, {{0, 0, false, &snapshot->bank()}}, bank);
+  return snapshot;
 }
 
 std::vector<double> decoded(const SlotStore& store, int kv_heads, bool value) {

@@ -38,12 +38,13 @@ class LandmarkCodecs {
  public:
   explicit LandmarkCodecs(const LandmarkCase& test);
   std::unique_ptr<Codec> exact, summary_k, summary_v;
+  std::unique_ptr<Codec> summary_bf16;  // of snapshots of f32 averages
   std::vector<int32_t> slow_dims;
   std::vector<double> eta;
 };
 
 // The memory of a LandmarkBank, one piece, on the host or on the device; a snapshot has no stamps,
-// counts or unit vectors.
+// counts or unit vectors, and averages in bf16.
 class BankMemory {
  public:
   BankMemory(const LandmarkCase& test, const LandmarkCodecs& codecs, bool on_device,
@@ -77,6 +78,14 @@ TokenStream random_tokens(const LandmarkCase& test, int64_t tokens, uint64_t see
 // k and v off by this much of themselves.
 TokenStream perturbed(const TokenStream& stream, double relative, uint64_t seed);
 
+// What landmark_scan() needs for `steps` on tokens [begin, ...) of the stream; stays until it ran.
+struct DeviceScan {
+  DeviceScan(const LandmarkCase& test, const LandmarkCodecs& codecs, const TokenStream& stream,
+             int64_t begin, const std::vector<LandmarkStep>& steps, const LandmarkBank& bank);
+  TestBuffer k, v, gate;
+  LandmarkParams params;
+};
+
 // Runs `steps` on tokens [begin, ...) of the stream; `bank` lives where the operations do. The
 // device one through landmark_scan().
 void reference_scan(const LandmarkCase& test, const LandmarkCodecs& codecs,
@@ -85,6 +94,11 @@ void reference_scan(const LandmarkCase& test, const LandmarkCodecs& codecs,
 void device_scan(CudaContext& context, const LandmarkCase& test, const LandmarkCodecs& codecs,
                  const TokenStream& stream, int64_t begin, const std::vector<LandmarkStep>& steps,
                  const LandmarkBank& bank, bool refresh_units = false);
+
+// What a snapshot of `bank` should be, both on the host.
+std::unique_ptr<BankMemory> reference_snapshot(const LandmarkCase& test,
+                                               const LandmarkCodecs& codecs,
+                                               const LandmarkBank& bank);
 
 // Contents of a store's slots in the codec's frame, [kv_heads, capacity, head_dim].
 std::vector<double> decoded(const SlotStore& store, int kv_heads, bool value);

@@ -26,7 +26,7 @@ struct LiveLink {
   // By one thread, before a cluster barrier.
   __device__ void open() {
     for (int i = 0; i < 2; ++i) {
-      hopper::init_barrier(&arrived[i], 2);  // expect(), and the first CTA's own part
+      hopper::init_barrier(&arrived[i], 1);
       hopper::init_barrier(&decided[i], 1);
     }
     hopper::fence_barrier_init();
@@ -39,18 +39,16 @@ struct LiveLink {
     const float* from = mine[tile % 3];
     if (head != 0) hopper::fence_for_async_proxy();
     bar_sync(barrier, threads);
-    if (head == 0) {
-      const auto* source = reinterpret_cast<const float4*>(from);
+    if (head == 0) {  // a bulk copy to the own CTA is not meant to be
+      const auto* source = reinterpret_cast<const int4*>(from);
       for (int i = static_cast<int>(threadIdx.x); i < kFloats / 4; i += threads) {
-        reinterpret_cast<float4*>(parts[place])[i] = source[i];
+        const int words[4] = {source[i].x, source[i].y, source[i].z, source[i].w};
+        st_async(mapa(parts[place] + 4 * i, 0), words, mapa(&arrived[place], 0));
       }
-      bar_sync(barrier, threads);
     }
     if (threadIdx.x != 0) return;
     hopper::arrive_and_expect(&decided[place], kDecisionBytes);
-    if (head == 0) {
-      hopper::arrive(&arrived[place]);
-    } else {
+    if (head != 0) {
       cp_async_bulk_to_peer(mapa(parts[place] + head * kStride, 0), from, kPartBytes,
                             mapa(&arrived[place], 0));
     }
@@ -58,7 +56,7 @@ struct LiveLink {
   // By one thread of the first CTA, once for every tile, when all there is done with the decisions
   // of tile - 2.
   __device__ void expect(int tile, int heads) {
-    hopper::arrive_and_expect(&arrived[tile % 2], kPartBytes * static_cast<uint32_t>(heads - 1));
+    hopper::arrive_and_expect(&arrived[tile % 2], kPartBytes * static_cast<uint32_t>(heads));
   }
   __device__ float* wait_parts(int tile) {
     mbarrier_wait(&arrived[tile % 2], static_cast<uint32_t>(tile / 2 % 2));

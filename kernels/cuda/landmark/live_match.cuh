@@ -215,6 +215,7 @@ class ExactMatcher {
       // A token that was written there before is gone; the slot is now like this one.
       target = target == slot ? -1 : target;
       target = lane_id() == place ? slot : target;
+      __syncwarp();  // all have read
       if (lane_id() < kLiveTile) {
         s_.sums[ExactPart::kSlots + lane_id() * ExactPart::kRow + slot] =
             s_.sums[ExactPart::kTokens + place * kLiveTile + lane_id()];

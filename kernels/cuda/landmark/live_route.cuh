@@ -133,6 +133,7 @@ class SummaryRouter {
         const float score =
             __shfl_sync(kWarp, sum, following) + __shfl_sync(kWarp, sum, following + 16);
         const float whole = sum + __shfl_xor_sync(kWarp, sum, 16);
+        __syncwarp();  // all have read
         quad(column + 4 * row) = own;
         quad(square) = squares;
         quad(moves.added + t * kLiveHeads + half * TileTable::kHeads) = added;

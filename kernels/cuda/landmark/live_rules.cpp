@@ -22,21 +22,23 @@ bool rules_fit(const LandmarkRules& r) {
          !r.energy_scale && !r.delta_copy && !r.bf16_arithmetic;
 }
 
-bool aligned(const void* pointer) { return reinterpret_cast<uintptr_t>(pointer) % 16 == 0; }
-
-bool plain(const Codec& codec, CodecKind kind) {
-  return codec.spec().kind == kind && band_of(codec).empty();
+bool aligned(const LandmarkBank& bank) {
+  const auto whole = [](const void* pointer) {
+    return reinterpret_cast<uintptr_t>(pointer) % 16 == 0;
+  };
+  return whole(bank.exact.k_codes) && whole(bank.exact.v_codes) && whole(bank.summary.k_codes) &&
+         whole(bank.summary.v_codes);
 }
 
-bool exact_fits(const SlotStore& store) {
-  return store.capacity == 0 ||
-         (plain(*store.k_codec, CodecKind::bf16) && plain(*store.v_codec, CodecKind::bf16));
+bool in_bf16(const SlotStore& store) {
+  return store.capacity == 0 || (is_plain_bf16(*store.k_codec) && is_plain_bf16(*store.v_codec));
 }
 
 bool summary_fits(const SlotStore& store, int32_t band) {
   return store.capacity == 0 ||
          (store.k_codec->spec().kind == CodecKind::f32 &&
-          std::ssize(band_of(*store.k_codec)) == band && plain(*store.v_codec, CodecKind::f32));
+          std::ssize(band_of(*store.k_codec)) == band &&
+          store.v_codec->spec().kind == CodecKind::f32 && band_of(*store.v_codec).empty());
 }
 
 }  // namespace
@@ -61,13 +63,15 @@ bool is_live(const LandmarkRules& rules, const LandmarkShape& shape, const Landm
                      shape.summary <= kLiveSlots && shape.most_tokens <= kLiveBlock &&
                      rules.summary_candidates >= shape.most_tokens &&
                      end <= std::numeric_limits<int32_t>::max();
-  const bool places = aligned(bank.exact.k_codes) && aligned(bank.exact.v_codes) &&
-                      aligned(bank.summary.k_codes) && aligned(bank.summary.v_codes);
   return rules_fit(rules) && (rules.gated_rate || !single) && sizes &&
          shape.exact + shape.summary > 0 &&
          (shape.summary == 0 || 2 * shape.band == shape.head_dim) && bank.exact_unit == nullptr &&
-         bank.summary_unit == nullptr && exact_fits(bank.exact) &&
-         summary_fits(bank.summary, shape.band) && places;
+         bank.summary_unit == nullptr && in_bf16(bank.exact) &&
+         summary_fits(bank.summary, shape.band) && aligned(bank);
+}
+
+bool is_live_snapshot(const LandmarkBank& snapshot) {
+  return in_bf16(snapshot.exact) && in_bf16(snapshot.summary) && aligned(snapshot);
 }
 
 }  // namespace kvg::cuda

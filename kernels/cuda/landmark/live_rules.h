@@ -37,5 +37,7 @@ LiveRules live_rules(const LandmarkRules& rules);
 // after the last token, `single` as in LandmarkStep.
 bool is_live(const LandmarkRules& rules, const LandmarkShape& shape, const LandmarkBank& bank,
              bool single, int64_t end);
+// Whether they can leave such a snapshot: averages in bf16, as attention reads them.
+bool is_live_snapshot(const LandmarkBank& snapshot);
 
 }  // namespace kvg::cuda

@@ -137,12 +137,22 @@ class SummaryScan {
           i < slots_ * width / 4 ? from[i] : make_float4(0, 0, 0, 0);
     }
   }
-  // By one thread, after all writers have called hopper::fence_for_async_proxy() and a barrier.
-  __device__ void store_slots(uint8_t* keys, uint8_t* values) const {
-    const auto bytes = static_cast<uint32_t>(slots_ * kDim * 4);
-    cp_async_bulk_store(keys + int64_t{head_} * bytes / 2, s_.keys, bytes / 2);
-    cp_async_bulk_store(values + int64_t{head_} * bytes, s_.values, bytes);
-    cp_async_bulk_commit_group();
+  __device__ void write_slots(uint8_t* codes, const float* slots, int width) const {
+    auto* to = reinterpret_cast<float4*>(codes) + int64_t{head_} * slots_ * width / 4;
+    for (int i = static_cast<int>(threadIdx.x); i < slots_ * width / 4; i += 32 * kLiveWorkers) {
+      to[i] = reinterpret_cast<const float4*>(slots)[i];
+    }
+  }
+  // Rounds the averages to bf16, keys whole, as attention reads them.
+  __device__ void store_snapshot(const LaneBand<kDim>& band, uint8_t* keys, uint8_t* values) const {
+    const int64_t at = int64_t{head_} * slots_ * 32 + lane_id();
+    auto* to_keys = reinterpret_cast<LaneBits<kDim>*>(keys) + at;
+    auto* to_values = reinterpret_cast<LaneBits<kDim>*>(values) + at;
+#pragma unroll 1
+    for (int slot = warp_; slot < slots_; slot += kLiveWorkers) {
+      to_keys[slot * 32] = band.expand(s_.keys + slot * kBand);
+      to_values[slot * 32] = round_lane<kDim>(*lane_floats<kDim / 32>(s_.values + slot * kDim));
+    }
   }
 
   // Products with the averages as they are.
@@ -170,25 +180,23 @@ class SummaryScan {
       if (ahead) prepare(i + 2, band);
       LiveTile tile;
       if (known == i + 3 && walk.next(tile)) fetch(known++, tile);
-      if (i >= 0) follow_decisions(i, eta);
+      if (i >= 0) follow_decisions(i, eta, band);
       if (ahead) multiply_and_send(i + 2);
     }
-    if (threadIdx.x != 0) return;
-    store_slots(p_.bank.summary.k_codes, p_.bank.summary.v_codes);
-    cp_async_bulk_wait_group();
+    sync_workers();
+    write_slots(p_.bank.summary.k_codes, s_.keys, kBand);
+    write_slots(p_.bank.summary.v_codes, s_.values, kDim);
   }
 
-  __device__ void follow_decisions(int index, float eta) {
+  __device__ void follow_decisions(int index, float eta, const LaneBand<kDim>& band) {
     const int* decisions = s_.link.wait_decisions(index);
-    if (threadIdx.x == 0) cp_async_bulk_wait_group_read();  // of the snapshot before
-    sync_workers();
+    sync_workers();  // the snapshot before is stored
     const Tokens& tokens = s_.tokens[index % 4];
     move_averages<kDim>({tokens.keys, tokens.values, tokens.gate}, decisions, eta,
                         rules_.gated_rate, s_.keys, s_.values, warp_, kLiveWorkers);
-    hopper::fence_for_async_proxy();
     sync_workers();
     uint8_t* const* snapshot = s_.snapshot[index % 4];
-    if (threadIdx.x == 0 && snapshot[0] != nullptr) store_slots(snapshot[0], snapshot[1]);
+    if (snapshot[0] != nullptr) store_snapshot(band, snapshot[0], snapshot[1]);
   }
 
   // ---- In the first CTA, for all heads.

@@ -93,10 +93,24 @@ __device__ inline float lane_squares(const LaneBits<kDim>& x) {
   return squares;
 }
 
+// A lane's coordinates in bf16.
+template <int kDim>
+__device__ inline LaneBits<kDim> round_lane(const LaneWords<float, kLaneWidth<kDim>>& x) {
+  LaneBits<kDim> bits;
+#pragma unroll
+  for (int i = 0; i < kLaneWidth<kDim>; i += 2) {
+    const uint32_t pair = pack_bf16(x.word[i], x.word[i + 1]);
+    bits.word[i] = static_cast<uint16_t>(pair);
+    bits.word[i + 1] = static_cast<uint16_t>(pair >> 16);
+  }
+  return bits;
+}
+
 // Where the lane's coordinates stand among the slow dimensions, -1: nowhere.
 template <int kDim>
 struct LaneBand {
   int16_t at[kLaneWidth<kDim>];
+  bool together = true;  // for every lane: all of them side by side, or none
 
   __device__ LaneBand(const int32_t* slow_dims, int count) {
 #pragma unroll
@@ -109,6 +123,26 @@ struct LaneBand {
         if (dim == i) at[i] = static_cast<int16_t>(d);
       }
     }
+    together = at[0] < 0 || at[0] % kLaneWidth<kDim> == 0;
+#pragma unroll
+    for (int i = 1; i < kLaneWidth<kDim>; ++i) {
+      together = together && at[i] == (at[0] < 0 ? -1 : at[0] + i);
+    }
+    together = __all_sync(kWarp, together);
+  }
+
+  // The lane's coordinates, in bf16, of a vector of which `row` has the slow ones; others are zero.
+  __device__ LaneBits<kDim> expand(const float* row) const {
+    LaneWords<float, kLaneWidth<kDim>> x{};
+    if (together) {
+      if (at[0] >= 0) x = *reinterpret_cast<const LaneWords<float, kLaneWidth<kDim>>*>(row + at[0]);
+    } else {
+#pragma unroll
+      for (int i = 0; i < kLaneWidth<kDim>; ++i) {
+        if (at[i] >= 0) x.word[i] = row[at[i]];
+      }
+    }
+    return round_lane<kDim>(x);
   }
 };
 
@@ -121,9 +155,12 @@ __device__ inline float store_key(const LaneBits<kDim>& x, const LaneBand<kDim>&
   for (int i = 0; i < kLaneWidth<kDim>; ++i) {
     if (band.at[i] < 0) {
       slow.word[i] = 0;
-    } else {
+    } else if (!band.together) {
       row[band.at[i]] = __ushort_as_bfloat16(x.word[i]);
     }
+  }
+  if (band.together && band.at[0] >= 0) {
+    *reinterpret_cast<LaneBits<kDim>*>(row + band.at[0]) = x;
   }
   return inverse_norm(warp_sum(lane_squares<kDim>(slow)));
 }

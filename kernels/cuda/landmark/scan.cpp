@@ -74,7 +74,7 @@ int64_t bank_bytes(const DeviceLandmarkBank& bank, int kv_heads) {
 
 int64_t bytes(const LandmarkScanLaunch& p) {
   const int64_t token = 4 * int64_t{p.layout.shape.kv_heads} * p.layout.shape.head_dim;
-  return p.tokens * token + (2 + p.snapshot_count) * bank_bytes(p.bank, p.layout.shape.kv_heads);
+  return p.tokens * token + 2 * bank_bytes(p.bank, p.layout.shape.kv_heads) + p.snapshot_bytes;
 }
 
 int64_t flops(const LandmarkScanLaunch& p) {
@@ -114,14 +114,11 @@ LandmarkLayout fitting_layout(const CudaContext& context, const LandmarkShape& g
 bool live_scan_fits(const CudaContext& context, const LandmarkParams& p) {
   const LandmarkShape shape = shape_of(p);
   const int64_t end = p.first_position + (p.steps.empty() ? 0 : p.steps.back().end);
-  const auto fits = [&](const LandmarkBank& bank, bool single) {
-    return is_live(p.rules, shape, bank, single, end);
-  };
+  const auto fits = [&](bool single) { return is_live(p.rules, shape, p.bank, single, end); };
   const auto step_fits = [&](const LandmarkStep& step) {
-    return fits(p.bank, step.single) &&
-           (step.snapshot == nullptr || fits(*step.snapshot, step.single));
+    return fits(step.single) && (step.snapshot == nullptr || is_live_snapshot(*step.snapshot));
   };
-  return context.compute_capability() >= 90 && !p.refresh_units && fits(p.bank, false) &&
+  return context.compute_capability() >= 90 && !p.refresh_units && fits(false) &&
          std::all_of(p.steps.begin(), p.steps.end(), step_fits);
 }
 
@@ -147,7 +144,9 @@ void landmark_scan(CudaContext& context, const LandmarkParams& params) {
   p.refresh_units = params.refresh_units;
   p.step_count = static_cast<int32_t>(tables.steps.size());
   p.tokens = params.steps.empty() ? 0 : static_cast<int32_t>(params.steps.back().end);
-  p.snapshot_count = static_cast<int32_t>(tables.snapshots.size());
+  for (const DeviceLandmarkBank& snapshot : tables.snapshots) {
+    p.snapshot_bytes += bank_bytes(snapshot, kv_heads);
+  }
   if (params.eta != nullptr) {
     std::transform(params.eta, params.eta + kv_heads, p.eta,
                    [](double eta) { return static_cast<float>(eta); });

@@ -43,7 +43,7 @@ __global__ void __launch_bounds__(kLandmarkThreads, 1)
     const DeviceLandmarkBank& snapshot = p.snapshots[step.snapshot];
     update.close(snapshot);
     copy_slots(work, work.bank().exact, snapshot.exact);
-    copy_slots(work, work.bank().summary, snapshot.summary);
+    copy_averages(work, work.bank().summary, snapshot.summary);
     __syncthreads();
   }
   update.close(work.bank());

@@ -32,8 +32,8 @@ struct LandmarkScanLaunch {
   const DeviceLandmarkBank* snapshots = nullptr;
   const int32_t* slow_dims = nullptr;  // [layout.shape.band]
   int32_t step_count = 0;
-  int32_t tokens = 0;  // of all steps, for the account
-  int32_t snapshot_count = 0;
+  int32_t tokens = 0;          // of all steps, for the account
+  int64_t snapshot_bytes = 0;  // of all snapshots
   float eta[kLandmarkHeads] = {};
   LandmarkLayout layout;
 };

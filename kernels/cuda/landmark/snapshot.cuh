@@ -1,5 +1,6 @@
 #pragma once
 
+#include "kernels/cuda/codec/tile.cuh"
 #include "kernels/cuda/landmark/work.cuh"
 
 #include <cstdint>
@@ -31,6 +32,34 @@ __device__ inline void copy_heads(const LandmarkWork& w, const void* from, void*
   if (copy_words<uint4>(source, target, bytes)) return;
   if (copy_words<uint32_t>(source, target, bytes)) return;
   copy_words<uint16_t>(source, target, bytes) || copy_words<uint8_t>(source, target, bytes);
+}
+
+// The same from bf16 or f32, a band perhaps, to bf16 of whole vectors.
+__device__ inline void round_heads(const LandmarkWork& w, const DeviceCodec& codec,
+                                   const uint8_t* from, uint8_t* to, int64_t capacity) {
+  const int64_t chunks = w.layout.shape.head_dim / 8;
+  const int64_t first = w.first_head * capacity;
+  auto* target = reinterpret_cast<uint4*>(to) + first * chunks;
+  for (int64_t i = threadIdx.x; i < w.heads * capacity * chunks; i += kLandmarkThreads) {
+    target[i] = unrotated_chunk(codec, from + (first + i / chunks) * codec.code_bytes,
+                                static_cast<int>(i % chunks));
+  }
+}
+
+// Of averages.
+__device__ inline void copy_or_round(const LandmarkWork& w, const DeviceCodec& codec,
+                                     const uint8_t* from, const DeviceCodec& to_codec, uint8_t* to,
+                                     int64_t capacity) {
+  if (codec.kind == to_codec.kind && codec.code_bytes == to_codec.code_bytes) {
+    copy_heads(w, from, to, capacity, codec.code_bytes);
+  } else if (from != nullptr && to != nullptr) {
+    round_heads(w, codec, from, to, capacity);
+  }
+}
+__device__ inline void copy_averages(const LandmarkWork& w, const DeviceSlots& from,
+                                     const DeviceSlots& to) {
+  copy_or_round(w, from.k_codec, from.k_codes, to.k_codec, to.k_codes, from.capacity);
+  copy_or_round(w, from.v_codec, from.v_codes, to.v_codec, to.v_codes, from.capacity);
 }
 
 __device__ inline void copy_slots(const LandmarkWork& w, const DeviceSlots& from,
