@@ -294,4 +294,14 @@ class PrefillTest : public GpuTest {
   std::unique_ptr<CudaContext> context_;
 };
 
+inline void expect_log_sums(const PrefillTestCase::LogSums& sums) {
+  for (size_t i = 0; i < sums.expected.size(); ++i) {
+    if (std::isinf(sums.expected[i])) {
+      EXPECT_EQ(sums.got[i], sums.expected[i]) << i;
+    } else {
+      EXPECT_NEAR(sums.got[i], sums.expected[i], 1e-3) << i;
+    }
+  }
+}
+
 }  // namespace kvg::cuda
