@@ -6,8 +6,8 @@
 
 #include <cuda.h>
 
-// Thread blocks of a cluster and copies to several of them at once. One instruction a function, or
-// two where the first makes the second's operand.
+// Thread blocks of a cluster and copies to several of them at once. One instruction a function,
+// beside the one that makes its address.
 namespace kvg::cuda::hopper {
 
 __device__ __forceinline__ int cluster_rank() {
@@ -20,30 +20,26 @@ __device__ __forceinline__ void sync_cluster() {
   asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
   asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
 }
+// The address, in the shared memory of block `rank`, of what lies at `mine` here.
+__device__ __forceinline__ uint32_t mapa(const void* mine, int rank) {
+  uint32_t address;
+  asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(address) : "r"(shared_u32(mine)), "r"(rank));
+  return address;
+}
 // At the barrier that block `rank` has at the place of this one. Says that this thread has read
 // what it waited for; what it wrote is not published to the other block, which would take a
 // microsecond.
 __device__ __forceinline__ void arrive_at(uint64_t* barrier, int rank) {
-  asm volatile(
-      "{\n"
-      ".reg .b32 there;\n"
-      "mapa.shared::cluster.u32 there, %0, %1;\n"
-      "mbarrier.arrive.shared::cluster.b64 _, [there];\n"
-      "}\n" ::"r"(shared_u32(barrier)),
-      "r"(rank)
-      : "memory");
+  asm volatile("mbarrier.arrive.shared::cluster.b64 _, [%0];" ::"r"(mapa(barrier, rank))
+               : "memory");
 }
 
 // Stores to the same place of thread block `rank`, whose barrier counts the four bytes.
 __device__ __forceinline__ void store_at(int32_t* to, uint64_t* barrier, int rank, int32_t value) {
   asm volatile(
-      "{\n"
-      ".reg .b32 there, counted;\n"
-      "mapa.shared::cluster.u32 there, %0, %2;\n"
-      "mapa.shared::cluster.u32 counted, %1, %2;\n"
-      "st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.s32 [there], %3, [counted];\n"
-      "}\n" ::"r"(shared_u32(to)),
-      "r"(shared_u32(barrier)), "r"(rank), "r"(value)
+      "st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.s32 [%0], %1, [%2];" ::"r"(
+          mapa(to, rank)),
+      "r"(value), "r"(mapa(barrier, rank))
       : "memory");
 }
 

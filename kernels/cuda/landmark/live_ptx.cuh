@@ -1,14 +1,16 @@
 #pragma once
 
 #include "kernels/cuda/attention/mma.cuh"
-#include "kernels/cuda/hopper/barrier.cuh"
+#include "kernels/cuda/hopper/cluster.cuh"
 
 #include <cstdint>
 
 // The instructions of compute capability 9.0 with which the CTAs of a cluster hand each other data,
 // one wrapper each, named after the instruction. Barriers and fences of one CTA:
-// hopper/barrier.cuh.
+// hopper/barrier.cuh; addresses in other CTAs: hopper/cluster.cuh.
 namespace kvg::cuda {
+
+using hopper::mapa;
 
 // kBytes, 4 or 8, from global to shared memory; like cp_async_16().
 template <int kBytes>
@@ -20,14 +22,7 @@ __device__ inline void cp_async_ca(uint32_t shared, const void* global) {
 // Of `threads` threads of a CTA, whole warps, that share barrier `id`, 1 to 15.
 __device__ inline void bar_sync(int id, int threads) {
   __syncwarp();  // the instruction is a warp's
-  asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
-}
-
-// The address, in the shared memory of CTA `rank` of the cluster, of what lies at `mine` here.
-__device__ inline uint32_t mapa(const void* mine, int rank) {
-  uint32_t address;
-  asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(address) : "r"(shared_u32(mine)), "r"(rank));
-  return address;
+  hopper::named_barrier_wait(id, threads);
 }
 
 __device__ inline bool mbarrier_try_wait(uint64_t* barrier, uint32_t parity) {
