@@ -83,12 +83,12 @@ struct CudaContext::Impl {
   std::vector<std::shared_ptr<PhaseTimeline>> replayed;  // since the ledger was last taken
   std::optional<double> empty_interval;
   std::unique_ptr<Buffer> work_counter;
+  TableRing tables;
 
   // Work beside the stream that nobody has waited for.
   struct Beside {
     int layer = 0;
     cudaEvent_t done = nullptr;
-    std::vector<Scratch> kept;
   };
   std::vector<std::unique_ptr<Stream>> beside;
   size_t beside_turn = 0;  // of the latest
@@ -206,10 +206,10 @@ cudaStream_t CudaContext::begin_beside() {
   return beside;
 }
 
-void CudaContext::end_beside(int layer, std::vector<Scratch> kept) {
+void CudaContext::end_beside(int layer) {
   const cudaEvent_t done = impl_->events.take();
   KVG_CHECK_CUDA(cudaEventRecord(done, impl_->beside[impl_->beside_turn]->get()));
-  impl_->pending.push_back({layer, done, std::move(kept)});
+  impl_->pending.push_back({layer, done});
 }
 
 void CudaContext::wait_beside(int layer, Phase phase) {
@@ -222,7 +222,6 @@ void CudaContext::wait_beside(int layer, Phase phase) {
     KVG_CHECK_CUDA(cudaStreamWaitEvent(stream(), work.done));
     impl_->events.give(work.done);
   }
-  // Tables are freed in the order of stream(), which has waited.
   std::erase_if(pending, of_layer);
   this->phase(phase, layer);
 }
@@ -232,15 +231,9 @@ Scratch CudaContext::scratch(size_t bytes) {
   return Scratch(bytes, stream());
 }
 
-Scratch CudaContext::table_bytes(const void* data, size_t bytes) {
-  // A copy from pageable memory returns at once up to 64 KiB; a longer one waits for the stream.
-  constexpr size_t kPiece = 32 * 1024;
-  Scratch table = scratch(bytes);
-  for (size_t at = 0; at < bytes; at += kPiece) {
-    KVG_CHECK_CUDA(cudaMemcpyAsync(table.as<char>() + at, static_cast<const char*>(data) + at,
-                                   std::min(kPiece, bytes - at), cudaMemcpyHostToDevice, stream()));
-  }
-  return table;
+DeviceTable CudaContext::table(std::span<const std::byte> bytes, cudaStream_t stream) {
+  KVG_CHECK(!recording(), "no tables while a step is being recorded");
+  return impl_->tables.carry(bytes, stream);
 }
 
 void CudaContext::declare(int64_t bytes, int64_t flops) { impl_->timeline().declare(bytes, flops); }

@@ -3,6 +3,7 @@
 #include "kernels/codec.h"
 #include "kernels/cuda/codec/device_codec.h"
 #include "kernels/cuda/device.h"
+#include "kernels/cuda/table_ring.h"
 #include "kernels/ops.h"
 
 #include <cstddef>
@@ -67,19 +68,20 @@ class CudaContext {
 
   // Neither is allowed while a step is being recorded.
   Scratch scratch(size_t bytes);
-  // A host table on the device, copied in stream order.
+  // A host table on the device, for what comes next in stream() or one that begin_beside() gave.
   template <typename T>
-  Scratch table(std::span<const T> rows) {
-    return table_bytes(rows.data(), rows.size_bytes());
+  DeviceTable table(std::span<const T> rows) {
+    return table(std::as_bytes(rows), stream());
   }
+  DeviceTable table(std::span<const std::byte> bytes, cudaStream_t stream);
 
   // Long work on few multiprocessors beside stream(), urgent: it begins while stream() has work
   // under way. begin_beside() gives a stream that waits for all that was issued to stream(), a few
   // in turns, so that what belongs to several sequences runs side by side; end_beside() closes what
-  // belongs to `layer` and keeps its tables; wait_beside() makes stream() wait for it, which counts
-  // as Phase::bank, and returns into `phase`.
+  // belongs to `layer`; wait_beside() makes stream() wait for it, which counts as Phase::bank, and
+  // returns into `phase`.
   cudaStream_t begin_beside();
-  void end_beside(int layer, std::vector<Scratch> kept);
+  void end_beside(int layer);
   void wait_beside(int layer, Phase phase);
 
   // Every launch says the least bytes it must move and the FLOPs it does; they are added to the
@@ -102,8 +104,6 @@ class CudaContext {
   std::unique_ptr<Recording> record(const std::function<void()>& step);
 
  private:
-  Scratch table_bytes(const void* data, size_t bytes);
-
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };

@@ -1,6 +1,7 @@
 #include "kernels/cuda/context.h"
 
 #include "base/error.h"
+#include "base/random.h"
 #include "kernels/cuda/fused/swiglu.h"
 #include "kernels/cuda/gpu_test.h"
 #include "kernels/decode.h"
@@ -112,13 +113,36 @@ TEST_F(ContextTest, FreedMemoryIsAvailableAgain) {
 TEST_F(ContextTest, CarriesTablesToTheDevice) {
   CudaContext context;
   const std::vector<int64_t> rows = {5, -1, int64_t{1} << 40};
-  const Scratch table = context.table(std::span<const int64_t>(rows));
+  const DeviceTable table = context.table(std::span<const int64_t>(rows));
   ASSERT_EQ(table.bytes(), 24);
   std::vector<int64_t> back(3);
   context.synchronize();
-  KVG_CHECK_CUDA(cudaMemcpy(back.data(), table.as<void>(), 24, cudaMemcpyDeviceToHost));
+  KVG_CHECK_CUDA(cudaMemcpy(back.data(), table.as<int64_t>(), 24, cudaMemcpyDeviceToHost));
   EXPECT_EQ(back, rows);
   EXPECT_EQ(context.table(std::span<const int64_t>()).bytes(), 0);
+}
+
+// Several times as much as is kept ready, in tables of all sizes.
+TEST_F(ContextTest, ManyTablesInFlight) {
+  CudaContext context;
+  Random random(3);
+  std::vector<int32_t> expected;
+  const std::unique_ptr<Buffer> copies = context.allocate(size_t{80} << 20);
+  for (int i = 0; i < 100; ++i) {
+    // The largest get memory of their own.
+    std::vector<int32_t> rows(1 + random.below(i % 20 == 7 ? 1'500'000 : 100'000));
+    for (int32_t& row : rows) row = static_cast<int32_t>(random.next_u64());
+    ASSERT_LE(4 * (expected.size() + rows.size()), copies->bytes());
+    const DeviceTable table = context.table(std::span<const int32_t>(rows));
+    KVG_CHECK_CUDA(cudaMemcpyAsync(static_cast<int32_t*>(copies->data()) + expected.size(),
+                                   table.as<int32_t>(), table.bytes(), cudaMemcpyDeviceToDevice,
+                                   context.stream()));
+    expected.insert(expected.end(), rows.begin(), rows.end());
+  }
+  context.synchronize();
+  std::vector<int32_t> back(expected.size());
+  KVG_CHECK_CUDA(cudaMemcpy(back.data(), copies->data(), 4 * back.size(), cudaMemcpyDeviceToHost));
+  EXPECT_EQ(back, expected);
 }
 
 TEST_F(ContextTest, RecordsWithoutRunningAndReplaysOnNewInputs) {

@@ -5,6 +5,7 @@
 #include "kernels/cuda/attention/prefill_stage.h"
 #include "kernels/cuda/attention/table.h"
 #include "kernels/cuda/error.h"
+#include "kernels/cuda/table_buffer.h"
 #include "kernels/ops_check.h"
 
 #include <algorithm>
@@ -76,22 +77,6 @@ PrefillCase describe(const CudaContext& context, const AttentionParams& p, int f
   return wanted;
 }
 
-// Tables one after the other in one buffer, each at a multiple of 16 bytes.
-class TableBuffer {
- public:
-  template <typename T>
-  size_t add(const std::vector<T>& rows) {
-    const size_t offset = (bytes_.size() + 15) / 16 * 16;
-    bytes_.resize(offset + rows.size() * sizeof(T));
-    if (!rows.empty()) std::memcpy(bytes_.data() + offset, rows.data(), rows.size() * sizeof(T));
-    return offset;
-  }
-  std::span<const std::byte> bytes() const { return bytes_; }
-
- private:
-  std::vector<std::byte> bytes_;
-};
-
 PrefillLaunch describe_launch(const AttentionParams& p) {
   PrefillLaunch launch;
   launch.q = p.q.data;
@@ -120,9 +105,9 @@ void prefill_attention(CudaContext& context, const AttentionParams& p) {
   const PrefillKernel& kernel = choose_prefill_kernel(describe(context, p, frame));
   const int group_heads = p.heads / p.kv_heads;
   const int unit_heads = kernel.dense ? dense_unit_heads(group_heads) : group_heads;
-  PrefillPlan plan = plan_prefill(
-      p, [&](const Codec& codec) { return context.codec(codec, p.layer, p.kv_heads); },
-      kernel.tile_rows, unit_heads);
+  PrefillPlan plan =
+      plan_prefill(p, [&](const Codec& codec) { return context.codec(codec, p.layer, p.kv_heads); },
+                   kernel.tile_rows, unit_heads);
   if (plan.items.empty()) return;
   std::vector<PrefillStage> stages;
   Scratch staged;
@@ -144,7 +129,7 @@ void prefill_attention(CudaContext& context, const AttentionParams& p) {
   const size_t groups = tables.add(plan.groups);
   const size_t blocks = tables.add(plan.blocks);
   const size_t items = tables.add(plan.items);
-  const Scratch memory = context.table(tables.bytes());
+  const DeviceTable memory = context.table(tables.bytes());
   const auto* base = memory.as<std::byte>();
   PrefillLaunch launch = describe_launch(p);
   launch.codecs = reinterpret_cast<const DeviceCodec*>(base + codecs);

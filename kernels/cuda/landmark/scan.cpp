@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "kernels/cuda/error.h"
 #include "kernels/cuda/landmark/live_scan.h"
+#include "kernels/cuda/table_buffer.h"
 
 #include <algorithm>
 #include <bit>
@@ -151,20 +152,20 @@ void landmark_scan(CudaContext& context, const LandmarkParams& params) {
     std::transform(params.eta, params.eta + kv_heads, p.eta,
                    [](double eta) { return static_cast<float>(eta); });
   }
-  Scratch steps = context.table(std::span(tables.steps));
-  Scratch snapshots = context.table(std::span(tables.snapshots));
-  Scratch slow_dims = context.table(params.slow_dims);
-  p.steps = steps.as<LandmarkScanStep>();
-  p.snapshots = snapshots.as<DeviceLandmarkBank>();
-  p.slow_dims = slow_dims.as<int32_t>();
+  TableBuffer buffer;
+  const size_t steps = buffer.add(tables.steps);
+  const size_t snapshots = buffer.add(tables.snapshots);
+  const size_t slow_dims = buffer.add(params.slow_dims);
   context.declare(bytes(p), flops(p));
   if (!params.beside) context.wait_beside(p.layer, Phase::bank);
   const cudaStream_t stream = params.beside ? context.begin_beside() : context.stream();
+  const DeviceTable memory = context.table(buffer.bytes(), stream);
+  const auto* base = memory.as<std::byte>();
+  p.steps = reinterpret_cast<const LandmarkScanStep*>(base + steps);
+  p.snapshots = reinterpret_cast<const DeviceLandmarkBank*>(base + snapshots);
+  p.slow_dims = reinterpret_cast<const int32_t*>(base + slow_dims);
   KVG_CHECK_CUDA(live ? launch(LiveScanLaunch{p, live_rules(p.rules)}, stream) : launch(p, stream));
-  if (!params.beside) return;
-  std::vector<Scratch> kept;
-  for (Scratch* table : {&steps, &snapshots, &slow_dims}) kept.push_back(std::move(*table));
-  context.end_beside(p.layer, std::move(kept));
+  if (params.beside) context.end_beside(p.layer);
 }
 
 }  // namespace kvg::cuda
