@@ -64,6 +64,7 @@ PrefillCase describe(const CudaContext& context, const AttentionParams& p, int f
   for (const AttentionBlock& block : p.blocks) {
     const int64_t rows = block.rows * (p.heads / p.kv_heads) * p.streams;
     wanted.block_rows = std::max(wanted.block_rows, rows);
+    wanted.groups = std::max(wanted.groups, std::ssize(block.groups));
     for (const AttentionGroup& group : block.groups) {
       wanted.unrotated =
           wanted.unrotated && (group.count == 0 || (is_unrotated(*group.store.k_codec) &&
@@ -107,7 +108,7 @@ void prefill_attention(CudaContext& context, const AttentionParams& p) {
   const int unit_heads = kernel.dense ? dense_unit_heads(group_heads) : group_heads;
   PrefillPlan plan =
       plan_prefill(p, [&](const Codec& codec) { return context.codec(codec, p.layer, p.kv_heads); },
-                   kernel.tile_rows, unit_heads);
+                   {kernel.tile_rows, unit_heads, kernel.joined});
   if (plan.items.empty()) return;
   std::vector<PrefillStage> stages;
   Scratch staged;

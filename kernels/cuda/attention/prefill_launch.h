@@ -36,17 +36,29 @@ struct PrefillGroup {
   // Plain slots that are rows of the call's memory (PrefillLaunch::slot_base).
   bool copied_k = false;
   bool copied_v = false;
+  // Of joined blocks: rows of block j read no slots before j * step.
+  int32_t step = 0;
 };
 
 inline constexpr int32_t kNoWindow = 1 << 30;
 inline constexpr int32_t kIdentityFrame = -1;
 
+// Blocks that a kernel may join: as many as it has warpgroups that multiply.
+inline constexpr int kMostJoined = 3;
+
 // One AttentionBlock. Its query units are (row r, head g of the KV head's G), numbered r * G + g.
+//
+// Or several, one after the other, which one item computes, each by a warpgroup of its own: block j
+// has 64 packed rows, the last one at most as many. All of them read the last group; the groups
+// before it are each of one block, whose rows read all of their slots: at most two halves of a tile
+// (64 slots) for a block.
 struct PrefillBlock {
   int64_t row_begin = 0;
   int32_t rows = 0;
   int32_t group_begin = 0;  // rows of PrefillLaunch::groups
   int32_t group_end = 0;
+  int32_t joined = 0;                 // blocks; 0: it is one
+  int32_t own_end[kMostJoined] = {};  // end of the groups of block j, which begin where j - 1 ends
 };
 
 // What one thread block computes, for every KV head: units [first_unit, ...) of a block, as many as
@@ -102,7 +114,9 @@ cudaError_t launch_prefill_hd128(const PrefillLaunch& params, cudaStream_t strea
 cudaError_t launch_prefill_hd128_half(const PrefillLaunch& params, cudaStream_t stream);
 
 // Tensor cores by wgmma, compute capability 9.0: no rotated or scaled slots, one frame of queries.
-// Defined where the architecture 90a is compiled for (KVG_CUDA_SM90A).
+// Blocks of at most kMostPlannedGroups groups. Defined where the architecture 90a is compiled for
+// (KVG_CUDA_SM90A).
+inline constexpr int kMostPlannedGroups = 32;
 // K and V of all heads beyond this do not stay in the second-level cache together.
 inline constexpr int64_t kSectionBytes = int64_t{40} << 20;
 inline constexpr int kHopperRowsHd64 = 192;

@@ -15,8 +15,8 @@ constexpr int kTileSlots = 64;
 
 class Planner {
  public:
-  Planner(const AttentionParams& p, const CodecLookup& lookup, int tile_rows, int unit_heads)
-      : p_(p), lookup_(lookup), units_per_item_(tile_rows / p.streams), unit_heads_(unit_heads) {}
+  Planner(const AttentionParams& p, const CodecLookup& lookup, const PrefillTiling& tiling)
+      : p_(p), lookup_(lookup), tiling_(tiling), units_per_item_(tiling.rows / p.streams) {}
 
   PrefillPlan plan() {
     plan_.blocks.reserve(p_.blocks.size());
@@ -24,6 +24,12 @@ class Planner {
     plan_.groups.reserve(3 * p_.blocks.size());
     for (const AttentionBlock& block : p_.blocks) {
       if (block.rows > 0) add(block);
+    }
+    if (tiling_.joined > 1) join_blocks();
+    for (size_t i = 0; i < plan_.blocks.size(); ++i) {
+      for (int64_t unit = 0; unit < units(plan_.blocks[i]); unit += units_per_item_) {
+        plan_.items.push_back({static_cast<int32_t>(i), static_cast<int32_t>(unit)});
+      }
     }
     sort_items();
     find_slot_rows(p_.kv_heads, p_.head_dim, &plan_);
@@ -49,13 +55,96 @@ class Planner {
     if (!std::is_sorted(first, plan_.groups.end(), by_frame)) {
       std::stable_sort(first, plan_.groups.end(), by_frame);
     }
-    const auto index = static_cast<int32_t>(plan_.blocks.size());
-    const int64_t units = block.rows * unit_heads_;
-    KVG_CHECK(units < kMostSlots, "attention: rows of a block");
-    for (int64_t unit = 0; unit < units; unit += units_per_item_) {
-      plan_.items.push_back({index, static_cast<int32_t>(unit)});
-    }
+    KVG_CHECK(units(row) < kMostSlots, "attention: rows of a block");
     plan_.blocks.push_back(row);
+  }
+
+  int64_t units(const PrefillBlock& block) const {
+    return int64_t{block.rows} * tiling_.unit_heads;
+  }
+
+  // Where small blocks follow each other, as many as an item has room for become one, so that what
+  // they all read is brought once and no rows of the item are empty.
+  void join_blocks() {
+    std::vector<PrefillBlock> blocks;
+    std::vector<PrefillGroup> groups;
+    for (size_t i = 0; i < plan_.blocks.size();) {
+      const size_t count = joinable(i);
+      PrefillBlock block = plan_.blocks[i];
+      block.group_begin = static_cast<int32_t>(groups.size());
+      if (count == 1) {
+        groups.insert(groups.end(), first_group(i), end_group(i));
+      } else {
+        PrefillGroup shared = *last_group(i);
+        shared.step = last_group(i + 1)->first_slot - shared.first_slot;
+        for (size_t j = 0; j < count; ++j) {
+          groups.insert(groups.end(), first_group(i + j), last_group(i + j));
+          block.own_end[j] = static_cast<int32_t>(groups.size());
+          if (j > 0) block.rows += plan_.blocks[i + j].rows;
+        }
+        const PrefillGroup& newest = *last_group(i + count - 1);
+        shared.count = newest.first_slot + newest.count - shared.first_slot;
+        plan_.most_slots = std::max<int64_t>(plan_.most_slots, shared.count);
+        groups.push_back(shared);
+        block.joined = static_cast<int32_t>(count);
+      }
+      block.group_end = static_cast<int32_t>(groups.size());
+      blocks.push_back(block);
+      i += count;
+    }
+    plan_.blocks = std::move(blocks);
+    plan_.groups = std::move(groups);
+  }
+
+  // How many blocks from `first` on make one (PrefillBlock), at least 1.
+  size_t joinable(size_t first) const {
+    const int64_t most = units_per_item_ / tiling_.joined;
+    if (!shares(first)) return 1;
+    int32_t step = 0;
+    size_t count = 1;
+    for (; count < static_cast<size_t>(tiling_.joined); ++count) {
+      const size_t at = first + count;
+      if (at == plan_.blocks.size() || !shares(at)) break;
+      const PrefillBlock& before = plan_.blocks[at - 1];
+      const PrefillBlock& block = plan_.blocks[at];
+      const PrefillGroup& a = *last_group(at - 1);
+      const PrefillGroup& b = *last_group(at);
+      if (count == 1) step = b.first_slot - a.first_slot;
+      const bool fits = units(before) == most && units(block) <= most &&
+                        block.row_begin == before.row_begin + before.rows;
+      const bool same = b.k_codes == a.k_codes && b.v_codes == a.v_codes &&
+                        b.capacity == a.capacity && b.k_codec == a.k_codec &&
+                        b.v_codec == a.v_codec && b.window == a.window;
+      // By position alone, rows of a block read none of the slots that the next one has beyond it.
+      const bool follows = step >= 0 && b.first_slot - a.first_slot == step &&
+                           b.newest == a.newest + before.rows - step &&
+                           a.newest + before.rows <= a.count && b.count + step >= a.count;
+      if (!fits || !same || !follows) break;
+    }
+    return count;
+  }
+  // Whether others may read the last group too, and the rest is for the block's rows as a whole.
+  bool shares(size_t block) const {
+    if (first_group(block) == end_group(block)) return false;
+    const PrefillGroup& last = *last_group(block);
+    const auto halves = [](int64_t sum, const PrefillGroup& group) {
+      return sum + (group.count + kTileSlots - 1) / kTileSlots;
+    };
+    const auto whole = [](const PrefillGroup& group) {
+      return group.window == kNoWindow && group.newest >= group.count;
+    };
+    return !last.weighed && last.first_slot + last.count <= last.capacity &&
+           std::all_of(first_group(block), last_group(block), whole) &&
+           std::accumulate(first_group(block), last_group(block), int64_t{0}, halves) <= 2;
+  }
+  std::vector<PrefillGroup>::const_iterator first_group(size_t block) const {
+    return plan_.groups.begin() + plan_.blocks[block].group_begin;
+  }
+  std::vector<PrefillGroup>::const_iterator end_group(size_t block) const {
+    return plan_.groups.begin() + plan_.blocks[block].group_end;
+  }
+  std::vector<PrefillGroup>::const_iterator last_group(size_t block) const {
+    return end_group(block) - 1;
   }
 
   PrefillGroup device_group(const AttentionBlock& block, const AttentionGroup& group) {
@@ -121,7 +210,7 @@ class Planner {
 
   int64_t tiles(const PrefillItem& item) const {
     const PrefillBlock& block = plan_.blocks[static_cast<size_t>(item.block)];
-    const int64_t heads = unit_heads_;
+    const int64_t heads = tiling_.unit_heads;
     const int64_t last_unit =
         std::min<int64_t>(item.first_unit + units_per_item_, block.rows * heads) - 1;
     int64_t sum = 0;
@@ -153,8 +242,8 @@ class Planner {
 
   const AttentionParams& p_;
   const CodecLookup& lookup_;
+  PrefillTiling tiling_;
   int64_t units_per_item_;
-  int unit_heads_;
   PrefillPlan plan_;
   std::vector<const Codec*> codecs_;
 };
@@ -189,9 +278,9 @@ int64_t read_slots(const AttentionBlock& block, const AttentionGroup& group) {
 
 }  // namespace
 
-PrefillPlan plan_prefill(const AttentionParams& p, const CodecLookup& lookup, int tile_rows,
-                         int unit_heads) {
-  return Planner(p, lookup, tile_rows, unit_heads).plan();
+PrefillPlan plan_prefill(const AttentionParams& p, const CodecLookup& lookup,
+                         const PrefillTiling& tiling) {
+  return Planner(p, lookup, tiling).plan();
 }
 
 int dense_unit_heads(int group_heads) { return std::gcd(group_heads, 8); }

@@ -24,10 +24,14 @@ struct PrefillPlan {
 
 using CodecLookup = std::function<DeviceCodec(const Codec&)>;
 
-// `tile_rows`: packed query rows (row, one of unit_heads heads, stream) of an item; unit_heads: a
-// divisor of the query heads of a KV head.
-PrefillPlan plan_prefill(const AttentionParams& p, const CodecLookup& lookup, int tile_rows,
-                         int unit_heads);
+struct PrefillTiling {
+  int rows = 0;        // packed query rows (row, one of unit_heads heads, stream) of an item
+  int unit_heads = 1;  // a divisor of the query heads of a KV head
+  int joined = 1;      // blocks that an item may be of (PrefillBlock::joined), at most kMostJoined
+};
+
+PrefillPlan plan_prefill(const AttentionParams& p, const CodecLookup& lookup,
+                         const PrefillTiling& tiling);
 
 // The unit_heads of dense kernels (PrefillLaunch::unit_heads).
 int dense_unit_heads(int group_heads);

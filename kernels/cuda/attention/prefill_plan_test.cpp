@@ -87,7 +87,7 @@ TEST_F(PrefillPlanTest, ItemsCoverTheBlocks) {
   };
   AttentionParams p = params(2, 7, 1);
   p.blocks = blocks;
-  const PrefillPlan plan = plan_prefill(p, describe, 128, 7);
+  const PrefillPlan plan = plan_prefill(p, describe, {128, 7});
   ASSERT_EQ(plan.blocks.size(), 3u);
   std::vector<int64_t> covered(3);
   for (const PrefillItem& item : plan.items) {
@@ -118,7 +118,7 @@ TEST_F(PrefillPlanTest, OrdersGroupsByFrame) {
         AttentionGroup{}, group(*two, 40, -1, 0)}}};
   AttentionParams p = params(1, 4, 2);
   p.blocks = blocks;
-  const PrefillPlan plan = plan_prefill(p, describe, 64, 2);
+  const PrefillPlan plan = plan_prefill(p, describe, {64, 2});
   ASSERT_EQ(plan.groups.size(), 4u);
   EXPECT_EQ(plan.groups[0].count, 30);
   EXPECT_EQ(plan.groups[1].count, 20);
@@ -149,7 +149,7 @@ TEST_F(PrefillPlanTest, StagesWhatCannotBeCopied) {
   };
   AttentionParams p = params(1, 4, 2);
   p.blocks = blocks;
-  PrefillPlan plan = plan_prefill(p, describe, 128, 2);
+  PrefillPlan plan = plan_prefill(p, describe, {128, 2});
   EXPECT_TRUE(plan.groups[1].copied_k);
   EXPECT_FALSE(plan.groups[0].copied_k || plan.groups[3].copied_v);
   std::vector<PrefillStage> stages = plan_stages(plan, 2, 64, false);
@@ -175,10 +175,77 @@ TEST_F(PrefillPlanTest, ItemsOfSomeHeads) {
   p.blocks = blocks;
   const int unit_heads = dense_unit_heads(6);
   EXPECT_EQ(unit_heads, 2);
-  const PrefillPlan plan = plan_prefill(p, describe, 128, unit_heads);
+  const PrefillPlan plan = plan_prefill(p, describe, {128, unit_heads});
   ASSERT_EQ(plan.items.size(), 4u);
   EXPECT_EQ(plan.items[0].first_unit, 2 * 64);  // two tiles of slots, as the one after it
   EXPECT_EQ(plan.items[3].first_unit, 64);
+}
+
+// Blocks of a warpgroup's rows that read the same recent slots become one; whatever is different
+// keeps them apart.
+TEST_F(PrefillPlanTest, JoinsBlocksThatFollowEachOther) {
+  constexpr int64_t kRows = 16, kBefore = 40;
+  const auto blocks_of = [&](int64_t count) {
+    std::vector<AttentionBlock> blocks;
+    for (int64_t i = 0; i < count; ++i) {
+      AttentionGroup recent = group(*plain_, kBefore + kRows, 1000 + kRows * i - kBefore, 0);
+      recent.store.capacity = 500;
+      recent.first_slot = 3 + kRows * i;
+      blocks.push_back({5 + kRows * i, kRows, 1000 + kRows * i, {group(*plain_, 64, -1, 0)}});
+      if (i != 1) blocks.back().groups.push_back(group(*plain_, 50, -1, 0));
+      blocks.back().groups.push_back(recent);
+    }
+    return blocks;
+  };
+  AttentionParams p = params(1, 8, 2);
+  const auto plan_of = [&](const std::vector<AttentionBlock>& blocks, int joined) {
+    p.blocks = blocks;
+    return plan_prefill(p, describe, {64 * joined, 4, joined});
+  };
+  std::vector<AttentionBlock> blocks = blocks_of(7);
+  const PrefillPlan plan = plan_of(blocks, 3);
+  ASSERT_EQ(plan.blocks.size(), 3u);
+  EXPECT_EQ(plan.items.size(), 3u);
+  const PrefillBlock& first = plan.blocks[0];
+  EXPECT_EQ(first.joined, 3);
+  EXPECT_EQ(first.row_begin, 5);
+  EXPECT_EQ(first.rows, 3 * kRows);
+  EXPECT_EQ(first.own_end[0], 2);
+  EXPECT_EQ(first.own_end[1], 3);
+  EXPECT_EQ(first.own_end[2], 5);
+  ASSERT_EQ(first.group_end, 6);
+  const PrefillGroup& shared = plan.groups[5];
+  EXPECT_EQ(shared.first_slot, 3);
+  EXPECT_EQ(shared.count, kBefore + 3 * kRows);
+  EXPECT_EQ(shared.newest, kBefore);
+  EXPECT_EQ(shared.step, kRows);
+  EXPECT_EQ(plan.blocks[2].joined, 0);
+  EXPECT_EQ(plan.blocks[2].rows, kRows);
+  EXPECT_EQ(plan_of(blocks, 1).blocks.size(), 7u);
+
+  const auto apart = [&](const auto& change) {
+    std::vector<AttentionBlock> changed = blocks_of(2);
+    change(changed);
+    return plan_of(changed, 2).blocks.size() == 2;
+  };
+  const std::vector<uint8_t> mask(100, 1);
+  using Blocks = std::vector<AttentionBlock>;
+  EXPECT_FALSE(apart([](Blocks&) {}));
+  EXPECT_FALSE(apart([](Blocks& b) { b[1].rows -= 3; }));
+  EXPECT_TRUE(apart([](Blocks& b) { b[0].rows -= 3; }));
+  EXPECT_TRUE(apart([](Blocks& b) { b[1].rows += 3; }));
+  EXPECT_TRUE(apart([](Blocks& b) { b[1].row_begin += 3; }));
+  EXPECT_TRUE(apart([](Blocks& b) { b[1].first_position += 3; }));
+  EXPECT_TRUE(apart([](Blocks& b) { b[1].groups.back().first_slot += 3; }));
+  EXPECT_TRUE(apart([](Blocks& b) { b[0].groups.back().count -= 3; }));
+  EXPECT_TRUE(apart([](Blocks& b) { b[1].groups.back().count -= 20; }));
+  EXPECT_TRUE(apart([](Blocks& b) { b[1].groups.back().window = 30; }));
+  EXPECT_TRUE(apart([](Blocks& b) { b[1].groups.back().store.capacity = 70; }));
+  EXPECT_TRUE(apart([](Blocks& b) { b[0].groups.front().count = 65; }));
+  EXPECT_TRUE(apart([](Blocks& b) { b[1].groups.front().first_position = 990; }));
+  EXPECT_TRUE(apart([&](Blocks& b) { b[1].groups.back().valid = mask.data(); }));
+  EXPECT_FALSE(apart([&](Blocks& b) { b[1].groups.front().valid = mask.data(); }));
+  EXPECT_TRUE(apart([](Blocks& b) { b[1].groups.clear(); }));
 }
 
 TEST_F(PrefillPlanTest, TableChoosesByShapeAndCapability) {
@@ -190,6 +257,7 @@ TEST_F(PrefillPlanTest, TableChoosesByShapeAndCapability) {
 #ifdef KVG_CUDA_SM90A
   EXPECT_EQ(choose_prefill_kernel({90, 128, 1000, true}).launch, launch_prefill_sm90_hd128);
   EXPECT_EQ(choose_prefill_kernel({90, 64, 1000, true}).launch, launch_prefill_sm90_hd64);
+  EXPECT_EQ(choose_prefill_kernel({90, 64, 1000, true, false, 0, 33}).launch, launch_prefill_hd64);
   EXPECT_EQ(choose_prefill_kernel({90, 64, 1000, true, false, 1000}).launch,
             launch_prefill_dense_hd64);
   EXPECT_EQ(choose_prefill_kernel({90, 128, 900, true, true, 300}).launch,
@@ -199,6 +267,7 @@ TEST_F(PrefillPlanTest, TableChoosesByShapeAndCapability) {
 #endif
   EXPECT_THROW(choose_prefill_kernel({90, 96, 64, false}), std::logic_error);
   EXPECT_THROW(choose_prefill_kernel({75, 64, 64, false}), std::logic_error);
+  EXPECT_THROW(choose_prefill_kernel({90, 64, 64, true, true, 0, 33}), std::logic_error);
 }
 
 }  // namespace

@@ -25,8 +25,11 @@ namespace kvg::cuda {
 //                       there
 //   follows(adjusted)   whether weights of a tile follow its highest score (kMostSum)
 //   last(), adjusted()  of the present tile: the item's last, something to adjust in its scores
+//   kSplits, split(), own_tile()  where there are kTileSplit tiles: the present one is the first of
+//                       them, and the one for this warpgroup, whose keys are there, becomes present
 //   adjust(scores)      of the present tile
-//   tile_done()         nobody asks about the present tile any more
+//   tile_done()         nobody asks about the present tile any more; of tiles that are split, once
+//                       for each
 //   real(row), vector(row)  of the thread's row 0 or 1: whether there is such a row, and the query
 //                       row and head, of [rows, heads] of the call
 //   finish()            nobody asks about the item any more
@@ -48,10 +51,11 @@ class HopperConsumer {
 #pragma unroll 1
       while (!work_.last()) next_tile();
       if constexpr (!Tile::kQueriesInRegisters) give_back_queries();
+      const bool split = is_split();
       // The next item's first products are under way while this one's result is written.
-      issue_last_values();
+      issue_last_values(split);
       more = begin_item();
-      finish_last_values();
+      finish_last_values(split);
       HopperWriter<Work>(p_, work_, out_).write(sum_, shift_, lambda_);
       work_.finish();
     }
@@ -80,6 +84,42 @@ class HopperConsumer {
   __device__ void take_turn() { hopper::named_barrier_wait(1 + group_, 256); }
   __device__ void pass_turn() {
     hopper::named_barrier_arrive(1 + (group_ + 1 == Tile::kConsumers ? 0 : group_ + 1), 256);
+  }
+
+  __device__ __forceinline__ bool is_split() const {
+    if constexpr (Work::kSplits) {
+      return work_.split();
+    } else {
+      return false;
+    }
+  }
+  // Where the own one of tiles lies that are split; `place` is that of the first.
+  __device__ __forceinline__ RingPlace<Tile::kStages> own_place(RingPlace<Tile::kStages> place,
+                                                                bool split) const {
+    if constexpr (Work::kSplits) {
+      for (int i = 0; split && i < group_; ++i) place.advance();
+    }
+    return place;
+  }
+  // Done with a tile, or with as many as are split, of which others must have come before this
+  // warp may say that it does not want them.
+  template <typename Function>
+  __device__ __forceinline__ void give_back_slots(RingPlace<Tile::kStages>& place, uint64_t* full,
+                                                  uint64_t* empty, bool split,
+                                                  const Function& done) {
+    if constexpr (Work::kSplits) {
+#pragma unroll 1
+      for (int i = 1; split && i < Tile::kConsumers; ++i) {
+        hopper::wait(&full[place.stage], place.parity);
+        work_.give_back_slots(&empty[place.stage]);
+        place.advance();
+        done();
+      }
+      if (split) hopper::wait(&full[place.stage], place.parity);
+    }
+    work_.give_back_slots(&empty[place.stage]);
+    place.advance();
+    done();
   }
 
   // Issues the products of the next item's queries with its first keys. Returns false if there is
@@ -163,7 +203,7 @@ class HopperConsumer {
     for (int i = 0; i < kHeadDim / 2; ++i) out_[i] = 0;
     tile_sum_[0] = tile_sum_[1] = 0;
     if (work_.adjusted()) work_.adjust(score_);
-    give_back_keys();
+    give_back_keys(false);  // not split
     follow_top();
     weigh<0>();
     pack_weights<0>();
@@ -177,22 +217,31 @@ class HopperConsumer {
     hopper::wait(&shared_.k_full[keys_.stage], keys_.parity);
     work_.next_tile();
     if (!work_.adjusted()) {
-      step<false>();
-    } else {
-      step<true>();
+      step<false>(keys_.stage);
+      return;
     }
+    int keys = keys_.stage;
+    if constexpr (Work::kSplits) {
+      if (work_.split()) {
+        const RingPlace<Tile::kStages> own = own_place(keys_, true);
+        hopper::wait(&shared_.k_full[own.stage], own.parity);
+        work_.own_tile();
+        keys = own.stage;
+      }
+    }
+    step<true>(keys);
   }
 
   // Half of the weights are packed while exponentials of the others are worked out.
   template <bool kAdjusted>
-  __device__ __forceinline__ void step() {
+  __device__ __forceinline__ void step(int keys) {
     constexpr bool kFollows = Work::follows(kAdjusted);
     take_turn();
     hopper::pin_registers(score_);
     hopper::pin_registers(out_);
     hopper::pin_registers(weight_);
     hopper::begin_products();
-    multiply_keys(keys_.stage);
+    multiply_keys(keys);
     hopper::wait(&shared_.v_full[values_.stage], values_.parity);
     multiply_values(values_.stage);
     pass_turn();
@@ -201,7 +250,7 @@ class HopperConsumer {
     tile_sum_[0] = tile_sum_[1] = 0;
     if constexpr (kAdjusted) work_.adjust(score_);
     if constexpr (kFollows) {
-      give_back_keys();
+      give_back_keys(kAdjusted && is_split());
       follow_top();
     }
     weigh<0>();
@@ -216,7 +265,7 @@ class HopperConsumer {
       rescale();
     } else {
       if (__any_sync(0xffffffffu, tile_sum_[0] > kMostSum || tile_sum_[1] > kMostSum)) {
-        multiply_keys_by_warp();
+        multiply_keys_by_warp(keys);
         if constexpr (kAdjusted) work_.adjust(score_);
         tile_sum_[0] = tile_sum_[1] = 0;
         follow_top();
@@ -225,38 +274,36 @@ class HopperConsumer {
         weigh<1>();
         rescale();
       }
-      give_back_keys();
+      give_back_keys(kAdjusted && is_split());
     }
     pack_weights<1>();
     add_sums();
   }
 
-  __device__ __forceinline__ void issue_last_values() {
-    hopper::wait(&shared_.v_full[values_.stage], values_.parity);
+  __device__ __forceinline__ void issue_last_values(bool split) {
+    const RingPlace<Tile::kStages> own = own_place(values_, split);
+    hopper::wait(&shared_.v_full[own.stage], own.parity);
     hopper::pin_registers(out_);
     hopper::pin_registers(weight_);
     hopper::begin_products();
-    multiply_values(values_.stage);
+    multiply_values(own.stage);
   }
-  __device__ __forceinline__ void finish_last_values() {
+  __device__ __forceinline__ void finish_last_values(bool split) {
     hopper::wait_for_products<1>();  // all but the next item's
     hopper::pin_registers(out_);
-    work_.give_back_slots(&shared_.v_empty[values_.stage]);
-    values_.advance();
+    give_back_slots(values_, shared_.v_full, shared_.v_empty, split, [] {});
   }
 
-  __device__ __forceinline__ void give_back_keys() {
-    work_.give_back_slots(&shared_.k_empty[keys_.stage]);
-    keys_.advance();
-    work_.tile_done();
+  __device__ __forceinline__ void give_back_keys(bool split) {
+    give_back_slots(keys_, shared_.k_full, shared_.k_empty, split, [&] { work_.tile_done(); });
   }
 
   // Scores of the tile once more, by a warp on its own. Rare, so that registers count and time does
   // not: eight slots at a time, which move through the array.
-  __device__ __forceinline__ void multiply_keys_by_warp() {
+  __device__ __forceinline__ void multiply_keys_by_warp(int stage) {
     int lane;
     asm volatile("mov.u32 %0, %%laneid;" : "=r"(lane));  // nothing of it is worked out before
-    const uint32_t keys = hopper::shared_u32(shared_.k[keys_.stage]);
+    const uint32_t keys = hopper::shared_u32(shared_.k[stage]);
 #pragma unroll 1
     for (int slot = 0; slot < Tile::kSlots; slot += 8) {
       float sums[4] = {};

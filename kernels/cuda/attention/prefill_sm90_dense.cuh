@@ -107,6 +107,7 @@ class HopperDenseWork {
   using Shared = HopperDenseShared<Tile>;
   using Launch = HopperDenseLaunch;
   // Where the few adjusted tiles do not either, the loop of the others comes out 1 % slower.
+  static constexpr bool kSplits = false;
   __device__ static constexpr bool follows(bool adjusted) { return adjusted; }
 
   __device__ HopperDenseWork(const Launch& p, Shared& shared, int group)
@@ -146,7 +147,7 @@ class HopperDenseWork {
       int newest = item().newest + block_row_[row] - first;
       // Not known to be that of the other row, whose comparisons would take too many registers.
       asm volatile("" : "+r"(newest));
-      mask_slots<Tile::kSlots / 8>(score + 2 * row, newest, item().window, item().count - first);
+      mask_slots<Tile::kSlots / 8>(score + 2 * row, 0, newest, item().window, item().count - first);
     }
   }
 

@@ -2,6 +2,7 @@
 
 #include "kernels/cuda/attention/prefill_sm90_attend.cuh"
 #include "kernels/cuda/attention/prefill_sm90_load.cuh"
+#include "kernels/cuda/attention/prefill_sm90_plan.cuh"
 #include "kernels/cuda/attention/prefill_sm90_planned.cuh"
 #include "kernels/cuda/hopper/tensor_map.h"
 
@@ -34,7 +35,7 @@ __global__ void __launch_bounds__(Tile::kThreads, 1)
     } else if (warp == 1) {
       load_queries(p, shared);
     } else if (warp == 2) {
-      if (threadIdx.x == 64) HopperPlanner<Tile>(p, shared).run();
+      HopperPlanner<Tile>(p, shared).run();
     } else {
       HopperFiller<Tile>(p, shared).run();
     }

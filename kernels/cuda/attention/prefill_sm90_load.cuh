@@ -3,107 +3,15 @@
 #include "kernels/cuda/attention/mma.cuh"
 #include "kernels/cuda/attention/prefill_sm90_launch.h"
 #include "kernels/cuda/attention/prefill_sm90_tile.cuh"
-#include "kernels/cuda/attention/prefill_sm90_walk.cuh"
 #include "kernels/cuda/hopper/tma.cuh"
 
 #include <cmath>
 #include <cstdint>
 
-// The loading warpgroup: a thread works out what comes next, several tiles ahead; another drives
-// the copy engine; one warp brings queries, and one the weights and masks of slots.
+// The loading warpgroup, but for the warp that works out what comes next, several tiles ahead
+// (prefill_sm90_plan.cuh): a thread drives the copy engine; one warp brings queries, and one the
+// weights and masks of slots.
 namespace kvg::cuda {
-
-// Draws items and lays out their tiles. One thread.
-template <typename Tile>
-class HopperPlanner {
- public:
-  using Shared = HopperShared<Tile>;
-
-  __device__ HopperPlanner(const HopperPrefillLaunch& p, Shared& shared) : p_(p), shared_(shared) {}
-
-  __device__ void run() {
-    const int total = p_.attention.item_count * p_.attention.kv_heads;
-    for (int index = static_cast<int>(blockIdx.x); index < total;) {
-      plan(index);
-      index = static_cast<int>(gridDim.x) + atomicAdd(p_.counter, 1);
-    }
-    hopper::wait(&shared_.item_empty[items_.stage], items_.parity ^ 1);
-    shared_.items[items_.stage].kv_head = -1;
-    hopper::arrive(&shared_.item_full[items_.stage]);
-    hopper::wait(&shared_.info_empty[infos_.stage], infos_.parity ^ 1);
-    shared_.infos[infos_.stage].flags = kTileStop;
-    hopper::arrive(&shared_.info_full[infos_.stage]);
-    leave();
-  }
-
- private:
-  // Heads of a section are neighbours, so that their K and V stay in the second-level cache where
-  // those of all heads would not.
-  __device__ void plan(int index) {
-    const PrefillLaunch& p = p_.attention;
-    const int section_size = p.item_count * p_.section_heads;
-    const int section = index / section_size;
-    const int in_section = index % section_size;
-    const PrefillItem drawn = p.items[in_section / p_.section_heads];
-    const PrefillBlock block = p.blocks[drawn.block];
-    const int kv_head = section * p_.section_heads + in_section % p_.section_heads;
-    const int units = block.rows * p_.group_heads;
-
-    hopper::wait(&shared_.item_empty[items_.stage], items_.parity ^ 1);
-    HopperItem& item = shared_.items[items_.stage];
-    item.row_begin = static_cast<int>(block.row_begin);
-    item.kv_head = kv_head;
-    item.first_unit = drawn.first_unit;
-    item.units = units;
-    hopper::arrive(&shared_.item_full[items_.stage]);
-    items_.advance();
-
-    const int last_unit = min(drawn.first_unit + Tile::kRows / Tile::kStreams, units) - 1;
-    HopperWalk<Tile::kHeadDim> walk(p, block, kv_head, row_of_unit(p_, drawn.first_unit),
-                                    row_of_unit(p_, last_unit), shared_.walk);
-    for (bool more = true; more;) {
-      hopper::wait(&shared_.info_empty[infos_.stage], infos_.parity ^ 1);
-      HopperTileInfo& info = shared_.infos[infos_.stage];
-      info.flags = plan_tile(walk, info, &more);
-      hopper::arrive(&shared_.info_full[infos_.stage]);
-      infos_.advance();
-    }
-  }
-
-  // The older half comes first, so that both may be one stretch of memory.
-  __device__ uint32_t plan_tile(HopperWalk<Tile::kHeadDim>& walk, HopperTileInfo& info,
-                                bool* more) {
-    uint32_t flags = 0;
-#pragma unroll
-    for (int half = 1; half >= 0; --half) {
-      if (walk.more()) {
-        flags |= walk.take(info.halves[half]) << half;
-      } else {
-        info.halves[half].count = 0;
-        flags |= kTileMasked << half;
-      }
-    }
-    *more = walk.more();
-    if (!*more) flags |= kTileLast;
-    const HopperHalf &older = info.halves[0], &newer = info.halves[1];
-    const bool whole = older.count == 64 && newer.count == 64 && older.k_row + 64 == newer.k_row &&
-                       older.v_row + 64 == newer.v_row;
-    return whole ? flags | kTileWhole : flags;
-  }
-
-  // The last thread block leaves the counters at zero, for the next launch.
-  __device__ void leave() {
-    __threadfence();
-    if (atomicAdd(p_.counter + 1, 1) != static_cast<int>(gridDim.x) - 1) return;
-    p_.counter[0] = 0;
-    p_.counter[1] = 0;
-  }
-
-  const HopperPrefillLaunch& p_;
-  Shared& shared_;
-  RingPlace<Tile::kItems> items_;
-  RingPlace<Tile::kInfos> infos_;
-};
 
 // Drives the copy engine. One thread.
 template <typename Tile>
@@ -246,8 +154,14 @@ class HopperFiller {
       const HopperTileInfo& info = shared_.infos[infos.stage];
       const uint32_t flags = info.flags;
       if ((flags & kTileStop) != 0) return;
+      const bool biased = (flags & (3 * kTileBiased)) != 0;
+      float bias[2][2];
+      if (biased) load_bias(info, flags, bias);
       hopper::wait(&shared_.k_empty[stage], ring.parity ^ 1);
-      if ((flags & (3 * kTileBiased)) != 0) load_bias(info, flags, stage);
+      if (biased) {
+#pragma unroll
+        for (int i = 0; i < 4; ++i) shared_.bias[stage][lane_ + 32 * i] = bias[i / 2][i % 2];
+      }
       hopper::arrive(&shared_.k_full[stage]);
       hopper::wait(&shared_.v_empty[stage], ring.parity ^ 1);
       if ((flags & (3 * kTileMasked)) != 0) {
@@ -261,18 +175,21 @@ class HopperFiller {
   }
 
  private:
-  // What is added to the scores of slots before they are scaled.
-  __device__ void load_bias(const HopperTileInfo& info, uint32_t flags, int stage) {
+  // What is added to the scores of slots before they are scaled; of both halves slots l and l + 32.
+  __device__ void load_bias(const HopperTileInfo& info, uint32_t flags, float (&bias)[2][2]) const {
+#pragma unroll
     for (int half = 0; half < 2; ++half) {
       const HopperHalf& part = info.halves[half];
-      if ((flags & kTileBiased << half) == 0) continue;
-      const PrefillGroup& group = p_.groups[part.group];
-      for (int i = lane_; i < part.count; i += 32) {
-        const int slot = part.first + i;
-        float bias = 0;
-        if (group.log_weight != nullptr) bias = group.log_weight[slot] * (kLog2E / p_.scale_log2);
-        if (group.valid != nullptr && group.valid[slot] == 0) bias = -INFINITY;
-        shared_.bias[stage][Tile::kHalfSlots * half + i] = bias;
+      const bool some = (flags & kTileBiased << half) != 0;
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        const int slot = lane_ + 32 * i;
+        bias[half][i] = 0;
+        if (!some || slot >= part.count) continue;
+        if (part.log_weight != nullptr) {
+          bias[half][i] = part.log_weight[slot] * (kLog2E / p_.scale_log2);
+        }
+        if (part.valid != nullptr && part.valid[slot] == 0) bias[half][i] = -INFINITY;
       }
     }
   }

@@ -7,18 +7,20 @@
 
 namespace kvg::cuda {
 
-// Work of HopperConsumer as a planning thread lays it out (prefill_sm90_load.cuh): any groups.
+// Work of HopperConsumer as a warp lays it out (prefill_sm90_plan.cuh): any groups.
 template <typename Tile_>
 class HopperPlannedWork {
  public:
   using Tile = Tile_;
   using Shared = HopperShared<Tile>;
   using Launch = HopperPrefillLaunch;
+  static constexpr bool kSplits = true;
   __device__ static constexpr bool follows(bool) { return false; }
 
   __device__ HopperPlannedWork(const Launch& p, Shared& shared, int group)
       : launch_(p),
         shared_(shared),
+        group_(group),
         first_(64 * group + static_cast<int>(threadIdx.x) / 32 % 4 * 16) {}
 
   __device__ __forceinline__ bool begin() {
@@ -34,7 +36,15 @@ class HopperPlannedWork {
     }
   }
   __device__ __forceinline__ void first_tile() { next_tile(); }
-  __device__ __forceinline__ void next_tile() { flags_ = shared_.infos[infos_.stage].flags; }
+  __device__ __forceinline__ void next_tile() {
+    info_ = infos_.stage;
+    flags_ = shared_.infos[info_].flags;
+  }
+  __device__ __forceinline__ bool split() const { return (flags_ & kTileSplit) != 0; }
+  __device__ __forceinline__ void own_tile() {
+    info_ = (info_ + group_) % Tile::kInfos;
+    flags_ = shared_.infos[info_].flags;
+  }
   __device__ __forceinline__ bool last() const { return (flags_ & kTileLast) != 0; }
   __device__ __forceinline__ bool adjusted() const { return (flags_ & kTileAdjusted) != 0; }
   __device__ __forceinline__ void tile_done() { infos_.advance(); }
@@ -46,7 +56,7 @@ class HopperPlannedWork {
       float* scores = score + half * (4 * kTiles);
       if ((flags_ & kTileBiased << half) != 0) {
         const float* bias =
-            shared_.bias[infos_.stage % Tile::kStages] + half * Tile::kHalfSlots + lane() % 4 * 2;
+            shared_.bias[info_ % Tile::kStages] + half * Tile::kHalfSlots + lane() % 4 * 2;
 #pragma unroll
         for (int i = 0; i < kTiles; ++i) {
           const float2 pair = *reinterpret_cast<const float2*>(bias + 8 * i);
@@ -57,11 +67,11 @@ class HopperPlannedWork {
         }
       }
       if ((flags_ & kTileMasked << half) != 0) {
-        const HopperHalf& part = shared_.infos[infos_.stage].halves[half];
+        const HopperHalf& part = shared_.infos[info_].halves[half];
 #pragma unroll
         for (int row = 0; row < 2; ++row) {
-          mask_slots<kTiles>(scores + 2 * row, part.newest + block_row_[row], part.window,
-                             part.count);
+          mask_slots<kTiles>(scores + 2 * row, part.step * group_ - part.first,
+                             part.newest + block_row_[row], part.window, part.count);
         }
       }
     }
@@ -92,10 +102,12 @@ class HopperPlannedWork {
 
   const Launch& launch_;
   Shared& shared_;
+  const int group_;
   const int first_;  // packed row of the warp
   RingPlace<Tile::kItems> next_;
   RingPlace<Tile::kInfos> infos_;
   int stage_ = 0;
+  int info_ = 0;  // of the present tile
   int block_row_[2];
   uint32_t flags_ = 0;
 };

@@ -30,19 +30,21 @@ struct HopperTile {
   static constexpr int kThreads = 128 * (kConsumers + 1);
   static constexpr int kHalfSlots = 64;
   static constexpr int kSlots = 2 * kHalfSlots;
-  static constexpr int kStages = kHeadDim == 128 ? 2 : 4;
-  static constexpr int kItems = 4;  // items that are known ahead
-  static constexpr int kInfos = 8;  // tiles that are
+  static constexpr int kStages = kHeadDim == 128 ? 3 : 4;
+  static constexpr int kItems = 4;                        // items that are known ahead
+  static constexpr int kInfos = kHeadDim == 128 ? 9 : 8;  // tiles that are
   static_assert(kInfos % kStages == 0, "a tile's stage follows from its place in that ring");
 };
 
 // A part of a group in one half of a tile.
 struct HopperHalf {
-  int32_t group;   // row of PrefillLaunch::groups
-  int32_t first;   // slot of the group, by i
-  int32_t count;   // slots, 0 to 64
-  int32_t newest;  // PrefillGroup::newest, relative to `first`
+  const uint8_t* valid;     // PrefillGroup's of the first slot, or null
+  const float* log_weight;  // likewise
+  int32_t first;            // slot of the group, by i
+  int32_t count;            // slots, 0 to 64
+  int32_t newest;           // PrefillGroup::newest, relative to `first`
   int32_t window;
+  int32_t step;          // PrefillGroup::step
   int32_t k_row, v_row;  // of the first slot, from PrefillLaunch::slot_base on
 };
 
@@ -52,12 +54,15 @@ enum HopperTileFlags : uint32_t {
   kTileMasked = 4,   // a row does not read all 64 slots of half 0; << 1: of half 1
   kTileBiased = 16,  // slots of half 0 have a weight or a mask; << 1: half 1
   kTileWhole = 64,   // one stretch of 128 rows of memory
-  kTileAdjusted = kTileMasked * 3 | kTileBiased * 3,
+  // One of as many tiles as there are warpgroups that multiply: each of them reads one, the first
+  // warpgroup the first. Only after other tiles of the item, and nothing comes after them.
+  kTileSplit = 128,
+  kTileAdjusted = kTileMasked * 3 | kTileBiased * 3 | kTileSplit,
 };
 
 struct HopperTileInfo {
-  uint32_t flags;
   HopperHalf halves[2];
+  uint32_t flags;
 };
 
 struct HopperItem {
@@ -65,15 +70,6 @@ struct HopperItem {
   int32_t kv_head;    // -1: there are no more items
   int32_t first_unit;
   int32_t units;  // of the block
-};
-
-// What the walk knows of the group it is in; in shared memory, because the planning thread has few
-// registers.
-struct HopperWalkGroup {
-  int32_t newest, window;  // as in PrefillGroup
-  int32_t k_row, v_row;    // of its slot 0
-  int32_t capacity, wrap;  // slots from `wrap` on are at the beginning of the store
-  uint32_t flags;          // of its halves
 };
 
 template <typename Tile>
@@ -85,7 +81,6 @@ struct alignas(1024) HopperShared {
   float bias[Tile::kStages][Tile::kSlots];  // of scores before scaling
   HopperTileInfo infos[Tile::kInfos];
   HopperItem items[Tile::kItems];
-  HopperWalkGroup walk;  // of the planning thread
   uint64_t item_full[Tile::kItems], item_empty[Tile::kItems];
   uint64_t info_full[Tile::kInfos], info_empty[Tile::kInfos];
   uint64_t q_full[Tile::kQueryStages], q_empty[Tile::kQueryStages];
@@ -130,12 +125,14 @@ __device__ __forceinline__ int unit_of_row(int first, int row) {
 }
 
 // Scores of one of the thread's rows, at scores[4 i + {0, 1}] those of slots 8 i + 2 (lane % 4) +
-// {0, 1}: away with all but slots [0, count) from newest - window + 1 to newest.
+// {0, 1}: away with all but slots [oldest, count) from newest - window + 1 to newest; oldest may be
+// negative.
 template <int kTiles>
-__device__ __forceinline__ void mask_slots(float* scores, int newest, int window, int count) {
+__device__ __forceinline__ void mask_slots(float* scores, int oldest, int newest, int window,
+                                           int count) {
   constexpr float kMaskedScore = -1e33f;
   const int end = min(count, newest + 1);
-  const int begin = max(0, newest + 1 - window);
+  const int begin = max(max(0, oldest), newest + 1 - window);
   const auto readable = static_cast<uint32_t>(max(end - begin, 0));
   const int first = static_cast<int>(threadIdx.x) % 4 * 2 - begin;
 #pragma unroll

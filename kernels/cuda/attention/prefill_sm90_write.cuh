@@ -58,16 +58,33 @@ class HopperWriter {
     return x + __shfl_xor_sync(0xffffffffu, x, 2);
   }
 
-  // Of the thread's row: out_[4 i + 2 row + {0, 1}].
+  // Of the thread's row: out_[4 i + 2 row + {0, 1}]. The four lanes of a row exchange pairs of
+  // columns, so that each of them writes 16 bytes at a time instead of 4.
   __device__ __forceinline__ void write_row(int row) {
     if (p_.head_norm != nullptr) normalize(row);
-    if (!work_.real(row)) return;
-    auto* out = static_cast<__nv_bfloat16*>(p_.out) + work_.vector(row) * kHeadDim + lane() % 4 * 2;
+    const bool real = work_.real(row);
+    auto* out = static_cast<uint4*>(p_.out) + work_.vector(row) * (kHeadDim / 8) + lane() % 4;
 #pragma unroll
-    for (int i = 0; i < kHeadDim / 8; ++i) {
-      *reinterpret_cast<uint32_t*>(out + 8 * i) =
-          pack_bf16(out_[4 * i + 2 * row], out_[4 * i + 2 * row + 1]);
+    for (int part = 0; part < kHeadDim / 32; ++part) {
+      uint32_t words[4];
+#pragma unroll
+      for (int k = 0; k < 4; ++k) {
+        const int i = 4 * (4 * part + k) + 2 * row;
+        words[k] = pack_bf16(out_[i], out_[i + 1]);
+      }
+      exchange<1>(words[0], words[1]);
+      exchange<1>(words[2], words[3]);
+      exchange<2>(words[0], words[2]);
+      exchange<2>(words[1], words[3]);
+      if (real) out[4 * part] = make_uint4(words[0], words[1], words[2], words[3]);
     }
+  }
+  // Of a 2 x 2 matrix with a row in this lane, a and b, and one in another: transposes it.
+  template <int kDistance>
+  __device__ __forceinline__ static void exchange(uint32_t& a, uint32_t& b) {
+    const bool second = (lane() & kDistance) != 0;
+    const uint32_t got = __shfl_xor_sync(0xffffffffu, second ? a : b, kDistance);
+    (second ? a : b) = got;
   }
   __device__ __forceinline__ void normalize(int row) {
     float squares = 0;

@@ -154,6 +154,40 @@ TEST_F(PrefillTest, LandmarkBlocks) {
   }
 }
 
+// Blocks of one warpgroup's rows, which an item joins: with banks, without, and with a part of one;
+// the last one smaller; sliding windows; recent tokens that begin anywhere.
+TEST_F(PrefillTest, JoinedBlocks) {
+  for (const int head_dim : {64, 128}) {
+    const auto codec = Codec::make({CodecKind::bf16}, head_dim);
+    for (const int streams : {1, 2}) {
+      const int64_t block_rows = 16 / streams;
+      for (const int64_t window : {0, 37}) {
+        const int64_t rows = 9 * block_rows + 5;
+        PrefillTestCase c({rows, 8, 2, head_dim, streams, 1, true}, random_);
+        const PrefillStore exact(*codec, *codec, 2, 9 * 64, c.kLayer, random_);
+        const PrefillStore summary(*codec, *codec, 2, 9 * 64, c.kLayer, random_, 1);
+        const PrefillStore sequence(*codec, *codec, 2, 200 + rows, c.kLayer, random_);
+        for (int64_t begin = 0; begin < rows; begin += block_rows) {
+          const int64_t n = std::min<int64_t>(block_rows, rows - begin);
+          const int64_t i = begin / block_rows % 9;
+          c.add_block(begin, n, 1000 + begin);
+          if (i % 4 != 1) c.add_group(exact, slots(64 * i, 64), random_mask(64, random_));
+          if (i % 3 != 1) {
+            c.add_group(summary, slots(64 * i, 7 + 6 * i), random_mask(64, random_),
+                        random_weights(64, random_));
+          }
+          c.add_group(sequence, slots(11 + begin, 170 + n, 830 + begin, window));
+        }
+        EXPECT_LT(c.error(context()), kTolerance)
+            << head_dim << ", " << streams << " streams, window " << window;
+        const std::vector<double> first = c.run(context());
+        for (int i = 0; i < 3; ++i) EXPECT_EQ(c.run(context()), first);
+        if (context().compute_capability() == 90) expect_log_sums(c.log_sums(context()));
+      }
+    }
+  }
+}
+
 // Sinks are read with queries of another position than recent tokens.
 TEST_F(PrefillTest, SinksHaveTheirOwnQueries) {
   const auto codec = Codec::make({CodecKind::bf16}, 64);
@@ -226,6 +260,33 @@ TEST_F(PrefillTest, ManyFrames) {
     c.add_block(70, 60, 30);  // all of it rotated
     c.add_group(*stores[0], slots(60, 70, 15, 20));
     EXPECT_LT(c.error(context()), kTolerance) << "head_dim " << head_dim;
+  }
+}
+
+// As many groups as a block may have for the kernels of capability 9.0, and more; some empty, some
+// that start over, some long.
+TEST_F(PrefillTest, ManyGroups) {
+  for (const int head_dim : {64, 128}) {
+    const auto codec = Codec::make({CodecKind::bf16}, head_dim);
+    PrefillTestCase c({300, 4, 2, head_dim, 1}, random_);
+    const PrefillStore store(*codec, *codec, 2, 900, c.kLayer, random_);
+    for (const int groups : {31, 32, 33}) {
+      c.add_block(100 * (groups - 31), 100, 700);
+      for (int i = 0; i < groups; ++i) {
+        const auto begin = static_cast<int64_t>(random_.below(900));
+        const auto count = static_cast<int64_t>(1 + random_.below(i % 9 == 0 ? 900 : 100));
+        if (i % 5 == 3) {
+          c.add_group(store, slots(begin, count, 650, 60));
+        } else {
+          c.add_group(store, slots(begin, count), random_mask(static_cast<size_t>(count), random_));
+        }
+      }
+    }
+    EXPECT_LT(c.error(context()), kTolerance) << head_dim;
+    PrefillTestCase few({100, 4, 2, head_dim, 2}, random_);
+    few.add_block(0, 100, 700);
+    for (int i = 0; i < 32; ++i) few.add_group(store, slots(29 * i, 10 + 7 * i));
+    EXPECT_LT(few.error(context()), kTolerance) << head_dim;
   }
 }
 
