@@ -118,25 +118,34 @@ std::vector<Forward::Group> Forward::group(std::span<const SequenceInput> inputs
   return groups;
 }
 
-// The bank update of a layer is sequential and leaves most of a GPU idle. While it runs for one
-// group, the other's products do: `second` is half a layer behind. A sequence in both is taken in
-// by `first` first, in every layer.
+// The bank update of a layer is sequential and leaves most of a GPU idle. It runs beside the
+// feed-forward of the other group, `second` being half a layer behind: of all products these lose
+// least to the multiprocessors that it takes, having the most tiles. A sequence in both groups is
+// taken in by `first` first, in every layer.
 void Forward::run_in_turns(Group* first, Group* second) {
   const int layers = static_cast<int>(pass_.weights().config.layers);
+  const auto begin = [&](int layer, Group* group) {
+    group->heads = pass_.begin_layer(layer, group->stretch);
+  };
+  const auto attend_and_mix = [&](int layer, Group* group) {
+    attend(layer, group);
+    pass_.mix_heads(layer, group->stretch);
+  };
+  begin(0, first);
+  absorb(0, first);
+  begin(0, second);  // there is nothing else yet to do beside it
   for (int l = 0; l < layers; ++l) {
-    first->heads = pass_.begin_layer(l, first->stretch);
-    absorb(l, first);
-    if (l > 0) {
-      attend(l - 1, second);
-      pass_.end_layer(l - 1, second->stretch);
-    }
-    attend(l, first);
-    second->heads = pass_.begin_layer(l, second->stretch);
+    attend_and_mix(l, first);
+    if (l > 0) begin(l, second);
     absorb(l, second);
-    pass_.end_layer(l, first->stretch);
+    pass_.feed_forward(l, first->stretch);
+    attend_and_mix(l, second);
+    if (l + 1 < layers) {
+      begin(l + 1, first);
+      absorb(l + 1, first);
+    }
+    pass_.feed_forward(l, second->stretch);
   }
-  attend(layers - 1, second);
-  pass_.end_layer(layers - 1, second->stretch);
 }
 
 void Forward::absorb(int index, Group* group) {

@@ -47,7 +47,8 @@ Tensor Pass::run(int64_t rows, const Attend& attend) {
   embed(rows);
   for (int l = 0; l < static_cast<int>(weights_.config.layers); ++l) {
     attend(l, begin_layer(l, {0, rows}));
-    end_layer(l, {0, rows});
+    mix_heads(l, {0, rows});
+    feed_forward(l, {0, rows});
   }
   return finish(rows);
 }
@@ -65,17 +66,21 @@ HeadTensors Pass::begin_layer(int layer, const Stretch& stretch) {
   return project(weights, layer, stretch);
 }
 
-void Pass::end_layer(int layer, const Stretch& stretch) {
+void Pass::mix_heads(int layer, const Stretch& stretch) {
   const LayerWeights& weights = weights_.layers[static_cast<size_t>(layer)];
   ops_.phase(Phase::output, layer);
   Tensor mixed = stretch.of(tensors_.mixed);
   mixed.rank = 2;
   mixed.shape = {stretch.rows, weights_.config.q_width(), 0, 0};
   ops_.linear({mixed, weights.output, weights.output_bias, stretch.of(tensors_.delta)});
+}
+
+void Pass::feed_forward(int layer, const Stretch& stretch) {
+  const LayerWeights& weights = weights_.layers[static_cast<size_t>(layer)];
   ops_.phase(Phase::mlp, layer);
   ops_.rms_norm({stretch.of(tensors_.x), stretch.of(tensors_.delta), weights.ffn_norm,
                  weights_.config.rms_eps, stretch.of(tensors_.normed)});
-  feed_forward(weights, stretch);
+  transform(weights, stretch);
 }
 
 Tensor Pass::finish(int64_t rows) {
@@ -121,7 +126,7 @@ HeadTensors Pass::project(const LayerWeights& layer, int index, const Stretch& s
   return heads;
 }
 
-void Pass::feed_forward(const LayerWeights& layer, const Stretch& stretch) {
+void Pass::transform(const LayerWeights& layer, const Stretch& stretch) {
   const Tensor gate_up = stretch.of(tensors_.gate_up);
   const Tensor hidden = stretch.of(tensors_.hidden);
   ops_.gated_linear({stretch.of(tensors_.normed), layer.gate_up, gate_up, hidden});

@@ -49,8 +49,9 @@ class Pass {
   void embed(int64_t rows);
   // Norm, projection, RoPE; leaves Phase::rope.
   HeadTensors begin_layer(int layer, const Stretch& stretch);
-  // After attention: output projection and feed-forward.
-  void end_layer(int layer, const Stretch& stretch);
+  // The output projection, after attention.
+  void mix_heads(int layer, const Stretch& stretch);
+  void feed_forward(int layer, const Stretch& stretch);
   Tensor finish(int64_t rows);
   // [hidden rows, vocab] wide, valid until the next call; at most logits_rows of them.
   Tensor logits(const Tensor& hidden);
@@ -67,7 +68,7 @@ class Pass {
   };
   Tensors place(void* base, int64_t max_rows, int64_t logits_rows, size_t* total) const;
   HeadTensors project(const LayerWeights& layer, int index, const Stretch& stretch);
-  void feed_forward(const LayerWeights& layer, const Stretch& stretch);
+  void transform(const LayerWeights& layer, const Stretch& stretch);
 
   const Weights& weights_;
   Ops& ops_;
