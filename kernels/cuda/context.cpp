@@ -212,6 +212,13 @@ void CudaContext::end_beside(int layer) {
   impl_->pending.push_back({layer, done});
 }
 
+int CudaContext::multiprocessors_beside() const {
+  // A bank update: two clusters of eight thread blocks (landmark/live_scan.h).
+  constexpr int kEach = 16;
+  const size_t at_once = std::min(impl_->pending.size(), impl_->beside.size());
+  return kEach * static_cast<int>(at_once);
+}
+
 void CudaContext::wait_beside(int layer, Phase phase) {
   auto& pending = impl_->pending;
   const auto of_layer = [layer](const Impl::Beside& work) { return work.layer == layer; };

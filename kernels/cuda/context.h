@@ -83,6 +83,8 @@ class CudaContext {
   cudaStream_t begin_beside();
   void end_beside(int layer);
   void wait_beside(int layer, Phase phase);
+  // Multiprocessors that work holds beside stream() which that has not waited for, at most.
+  int multiprocessors_beside() const;
 
   // Every launch says the least bytes it must move and the FLOPs it does; they are added to the
   // phase in progress.
