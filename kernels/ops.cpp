@@ -21,6 +21,10 @@ class Repeated : public Recording {
 
 }  // namespace
 
+void Ops::upload_all(std::span<const UploadParams> uploads) {
+  for (const UploadParams& p : uploads) upload(p.from, p.out);
+}
+
 void Ops::gated_linear(const GatedLinearParams& p) {
   linear({p.x, p.weight, Tensor(), p.gate_up});
   swiglu({p.gate_up, p.out});

@@ -235,6 +235,12 @@ class Buffer {
   virtual size_t bytes() const = 0;
 };
 
+// One of several uploads: elements of `from` into as many of `out`.
+struct UploadParams {
+  Tensor from;
+  Tensor out;
+};
+
 class Ops {
  public:
   virtual ~Ops() = default;
@@ -250,6 +256,8 @@ class Ops {
   // Copies elements and converts their type where needed (f64, f32, f16, bf16), from host memory or
   // from this set's.
   virtual void upload(const Tensor& from, const Tensor& out) = 0;
+  // Several at once, in any order: none may write what another reads or writes.
+  virtual void upload_all(std::span<const UploadParams> uploads);
   // Copies bytes between any two of: host memory, memory of this set. Ranges must not overlap.
   virtual void copy(void* to, const void* from, size_t bytes) = 0;
 

@@ -4,6 +4,7 @@
 #include "kernels/landmark.h"
 #include "kernels/ops.h"
 
+#include <span>
 #include <utility>
 
 namespace kvg {
@@ -22,6 +23,7 @@ class ForwardingOps : public Ops {
     return inner_.allocate_scratch(bytes);
   }
   void upload(const Tensor& from, const Tensor& out) override { inner_.upload(from, out); }
+  void upload_all(std::span<const UploadParams> uploads) override { inner_.upload_all(uploads); }
   void copy(void* to, const void* from, size_t bytes) override { inner_.copy(to, from, bytes); }
   void embed(const EmbedParams& params) override { inner_.embed(params); }
   void rms_norm(const RmsNormParams& params) override { inner_.rms_norm(params); }

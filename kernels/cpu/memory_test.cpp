@@ -43,6 +43,24 @@ TEST_F(MemoryTest, TooMuchIsAnErrorThatNamesTheSize) {
   }
 }
 
+TEST_F(MemoryTest, SeveralUploadsAtOnce) {
+  std::vector<double> f64 = {1.5, -2};
+  std::vector<float> f32 = {3, 4, 5};
+  for (Ops* ops : both()) {
+    std::vector<float> to(6, -1);
+    const auto tensor = [](auto* data, DType type, int64_t n) {
+      return Tensor(data, type, Device::cpu, {n});
+    };
+    const std::vector<UploadParams> uploads = {
+        {tensor(f64.data(), DType::f64, 2), tensor(&to[4], DType::f32, 2)},
+        {tensor(f32.data(), DType::f32, 3), tensor(&to[0], DType::f32, 3)},
+        {tensor(f32.data(), DType::f32, 0), tensor(&to[3], DType::f32, 0)}};
+    ops->upload_all(uploads);
+    EXPECT_EQ(to, (std::vector<float>{3, 4, 5, -1, 1.5, -2}));
+    ops->upload_all({});
+  }
+}
+
 TEST_F(MemoryTest, UploadConverts) {
   std::vector<double> f64 = {1.0, -0.5, 3.140625, 65504.0};
   std::vector<float> f32(f64.begin(), f64.end());

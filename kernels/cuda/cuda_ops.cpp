@@ -13,6 +13,7 @@
 #include "kernels/landmark.h"
 #include "kernels/ops_check.h"
 
+#include <span>
 #include <string>
 #include <utility>
 
@@ -42,6 +43,9 @@ class CudaOps : public Ops {
     return context_.allocate_scratch(bytes);
   }
   void upload(const Tensor& from, const Tensor& out) override { cuda::upload(context_, from, out); }
+  void upload_all(std::span<const UploadParams> uploads) override {
+    cuda::upload_all(context_, uploads);
+  }
   void copy(void* to, const void* from, size_t bytes) override {
     cuda::copy(context_, to, from, bytes);
   }

@@ -69,6 +69,38 @@ TEST_F(CudaOpsTest, UploadConvertsOnTheDevice) {
   EXPECT_EQ(back.result(), half.expected());
 }
 
+// More than a launch takes, of different lengths (also none, and more than one pass of the blocks),
+// and among them what is converted, comes from the host, or is no whole number of words.
+TEST_F(CudaOpsTest, SeveralUploadsAtOnce) {
+  CrossSets sets;
+  std::vector<CrossTensor> from, to;
+  int64_t seed = 80;
+  for (const int64_t n : {1, 300, 7, 0, 400001, 2, 64, 1000, 3, 31, 5000}) {
+    from.push_back(CrossTensor::random(sets, DType::f32, {n}, static_cast<uint64_t>(seed++)));
+    to.push_back(CrossTensor(sets, DType::f32, {n}));
+  }
+  for (const int64_t n : {64, 5}) {
+    from.push_back(CrossTensor::random(sets, DType::bf16, {n}, static_cast<uint64_t>(seed++)));
+    to.push_back(CrossTensor(sets, DType::bf16, {n}));
+  }
+  from.push_back(CrossTensor::random(sets, DType::bf16, {9}, static_cast<uint64_t>(seed)));
+  to.push_back(CrossTensor(sets, DType::f32, {9}));
+  std::vector<UploadParams> uploads;
+  for (size_t i = 0; i < from.size(); ++i) uploads.push_back({from[i].device(), to[i].device()});
+  std::vector<float> host = {1, 2, 3};
+  const auto buffer = sets.cuda->allocate(12);
+  uploads.insert(uploads.begin() + 3, {Tensor(host.data(), DType::f32, Device::cpu, {3}),
+                                       Tensor(buffer->data(), DType::f32, Device::cuda, {3})});
+  sets.cuda->upload_all(uploads);
+  for (size_t i = 0; i < from.size(); ++i) EXPECT_EQ(to[i].result(), from[i].expected()) << i;
+  std::vector<float> back(3);
+  sets.cuda->copy(back.data(), buffer->data(), 12);
+  EXPECT_EQ(back, host);
+  sets.cuda->upload_all({});
+  const UploadParams uneven{from[1].device(), to[2].device()};
+  EXPECT_THROW(sets.cuda->upload_all({&uneven, 1}), std::logic_error);
+}
+
 TEST_F(CudaOpsTest, UploadRefusesTypesThatDoNotConvert) {
   const auto ops = make_cuda_ops();
   const auto buffer = ops->allocate(16);

@@ -3,9 +3,11 @@
 #include "base/error.h"
 #include "kernels/convert.h"
 #include "kernels/cuda/error.h"
+#include "kernels/cuda/fused/copy.h"
 #include "kernels/cuda/fused/ops.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <vector>
 
 namespace kvg::cuda {
@@ -41,6 +43,15 @@ void upload_converted(CudaContext& context, const Tensor& host, const Tensor& ou
   }
 }
 
+// Between places of the device, in whole words of a CopyLaunch.
+bool is_plain_copy(const UploadParams& p) {
+  const auto in_words = [](const Tensor& tensor) {
+    return tensor.device == Device::cuda &&
+           (reinterpret_cast<uintptr_t>(tensor.data) | tensor.bytes()) % kCopyWord == 0;
+  };
+  return p.from.dtype == p.out.dtype && in_words(p.from) && in_words(p.out);
+}
+
 }  // namespace
 
 void upload(CudaContext& context, const Tensor& from, const Tensor& out) {
@@ -53,6 +64,27 @@ void upload(CudaContext& context, const Tensor& from, const Tensor& out) {
   } else {
     upload_converted(context, from, out);
   }
+}
+
+void upload_all(CudaContext& context, std::span<const UploadParams> uploads) {
+  CopyLaunch copies;
+  const auto issue = [&] {
+    if (copies.count == 0) return;
+    context.declare(bytes(copies), flops(copies));
+    KVG_CHECK_CUDA(launch(copies, context.stream()));
+    copies = {};
+  };
+  for (const UploadParams& p : uploads) {
+    if (!is_plain_copy(p)) {
+      upload(context, p.from, p.out);
+      continue;
+    }
+    KVG_CHECK(p.from.elements() == p.out.elements(), "as many elements on both sides");
+    if (copies.count == kMostCopies) issue();
+    copies.copies[copies.count++] = {p.from.data, p.out.data,
+                                     static_cast<int64_t>(p.out.bytes() / kCopyWord)};
+  }
+  issue();
 }
 
 void copy(CudaContext& context, void* to, const void* from, size_t bytes) {

@@ -4,6 +4,14 @@
 
 namespace kvg {
 
+namespace {
+
+Tensor gates_at(const Ops& ops, float* at, int64_t count) {
+  return Tensor(at, DType::f32, ops.device(), {count});
+}
+
+}  // namespace
+
 LandmarkLayer::LandmarkLayer(std::shared_ptr<const LandmarkShape> shape, int layer, Ring ring,
                              LandmarkBanks banks)
     : shape_(std::move(shape)), layer_(layer), ring_(std::move(ring)), banks_(std::move(banks)) {}
@@ -141,29 +149,33 @@ void LandmarkLayer::gather_gates(Ops& ops, const Tensor& gate, int64_t first, in
   call_gates_ = ops.allocate_scratch(static_cast<size_t>(end - evicted_) * sizeof(float));
   call_gates_first_ = evicted_;
   auto* out = static_cast<float*>(call_gates_->data());
-  const auto* ring = static_cast<const float*>(gates_->data());
+  auto* ring = static_cast<float*>(gates_->data());
+  std::vector<UploadParams> uploads;
   for (int64_t p = evicted_; p < std::min(end, first);) {
     const int64_t slot = p % settings().window;
     const int64_t run = std::min(settings().window - slot, std::min(end, first) - p);
-    ops.copy(out + (p - evicted_), ring + slot, static_cast<size_t>(run) * sizeof(float));
+    uploads.push_back({gates_at(ops, ring + slot, run), gates_at(ops, out + (p - evicted_), run)});
     p += run;
   }
   if (end > first) {
-    ops.upload(gate.rows(0, end - first),
-               Tensor(out + (first - evicted_), DType::f32, ops.device(), {end - first}));
+    uploads.push_back(
+        {gate.rows(0, end - first), gates_at(ops, out + (first - evicted_), end - first)});
   }
+  ops.upload_all(uploads);
 }
 
 // The last of the new gates into the ring.
 void LandmarkLayer::keep_gates(Ops& ops, const Tensor& gate, int64_t first) {
   const int64_t n = gate.size(0);
   auto* ring = static_cast<float*>(gates_->data());
+  std::vector<UploadParams> uploads;
   for (int64_t i = std::max<int64_t>(0, n - settings().window); i < n;) {
     const int64_t slot = (first + i) % settings().window;
     const int64_t run = std::min(settings().window - slot, n - i);
-    ops.upload(gate.rows(i, run), Tensor(ring + slot, DType::f32, ops.device(), {run}));
+    uploads.push_back({gate.rows(i, run), gates_at(ops, ring + slot, run)});
     i += run;
   }
+  ops.upload_all(uploads);
 }
 
 // The published mask of ring slots in use; nothing here needs it.
