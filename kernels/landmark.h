@@ -109,8 +109,13 @@ struct LandmarkStep {
 };
 
 struct LandmarkParams {
-  Tensor k;                    // [tokens, kv_heads, head_dim] as the window held them
-  Tensor v;                    // [tokens, kv_heads, head_dim]
+  Tensor k;  // [tokens, kv_heads, head_dim] as the window held them
+  Tensor v;  // [tokens, kv_heads, head_dim]
+  // Elements from one token to the next, and from one head to the next, in k and in v, at least
+  // head_dim; 0 for both: packed. Not packed, as in slots, only where
+  // Ops::landmark_takes_strides().
+  int64_t token_stride = 0;
+  int64_t head_stride = 0;
   Tensor gate;                 // [tokens] f32
   int64_t first_position = 0;  // of row 0
   int32_t layer = 0;
@@ -127,6 +132,8 @@ struct LandmarkParams {
   // after another ignore it.
   bool beside = false;
 };
+
+inline bool is_packed(const LandmarkParams& p) { return p.token_stride == 0 && p.head_stride == 0; }
 
 // Shapes and the consistency of codecs, capacities and steps; `scalar` is the type of k and v.
 void check(const LandmarkParams& params, DType scalar);

@@ -272,6 +272,8 @@ class Ops {
   virtual void copy_slots(const CopySlotsParams&) = 0;
   virtual void attention(const AttentionParams&) = 0;
   virtual void landmark(const LandmarkParams&) = 0;
+  // Whether k and v may have strides (LandmarkParams::token_stride) where all else is as given.
+  virtual bool landmark_takes_strides(const LandmarkParams&) const { return false; }
   // Whether an operation that asks for it (LandmarkParams::beside) runs beside those after it.
   virtual bool runs_beside() const { return false; }
   virtual void nll(const NllParams&) = 0;

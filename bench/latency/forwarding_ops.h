@@ -36,6 +36,9 @@ class ForwardingOps : public Ops {
   void copy_slots(const CopySlotsParams& params) override { inner_.copy_slots(params); }
   void attention(const AttentionParams& params) override { inner_.attention(params); }
   void landmark(const LandmarkParams& params) override { inner_.landmark(params); }
+  bool landmark_takes_strides(const LandmarkParams& params) const override {
+    return inner_.landmark_takes_strides(params);
+  }
   bool runs_beside() const override { return inner_.runs_beside(); }
   void nll(const NllParams& params) override { inner_.nll(params); }
   std::unique_ptr<DecodeState> prepare_decode(DecodePlan plan,

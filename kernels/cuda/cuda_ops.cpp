@@ -7,6 +7,7 @@
 #include "kernels/cuda/decode_state.h"
 #include "kernels/cuda/fused/ops.h"
 #include "kernels/cuda/gemm/linear.h"
+#include "kernels/cuda/landmark/live_scan.h"
 #include "kernels/cuda/landmark/scan.h"
 #include "kernels/cuda/transfer.h"
 #include "kernels/decode.h"
@@ -96,6 +97,9 @@ class CudaOps : public Ops {
   void landmark(const LandmarkParams& p) override {
     check(p, DType::bf16);
     cuda::landmark_scan(context_, p);
+  }
+  bool landmark_takes_strides(const LandmarkParams& p) const override {
+    return cuda::live_scan_fits(context_, p);
   }
   bool runs_beside() const override { return true; }
   void nll(const NllParams& p) override {

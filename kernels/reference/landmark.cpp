@@ -53,6 +53,8 @@ void check_bank(const LandmarkParams& p) {
 void check(const LandmarkParams& p, DType scalar) {
   KVG_CHECK(p.k.rank == 3 && p.v.rank == 3 && p.k.shape == p.v.shape, "landmark: k and v");
   KVG_CHECK(p.k.dtype == scalar && p.v.dtype == scalar, "landmark: type of k and v");
+  KVG_CHECK(is_packed(p) || (p.token_stride >= p.k.size(2) && p.head_stride >= p.k.size(2)),
+            "landmark: strides of k and v");
   KVG_CHECK(p.gate.dtype == DType::f32 && p.gate.elements() == p.k.size(0), "landmark: gate");
   KVG_CHECK(p.first_position >= 0, "landmark: first position");
   check_bank(p);
@@ -194,6 +196,7 @@ void take_snapshot(const LandmarkBank& from, const LandmarkBank& to, int64_t kv_
 
 template <typename T>
 void landmark_absorb(const LandmarkParams& p) {
+  KVG_CHECK(is_packed(p), "landmark: this set takes k and v packed");
   std::optional<ExactBank<T>> exact;
   std::optional<SummaryBank<T>> summary;
   const auto open_banks = [&] {

@@ -397,6 +397,26 @@ TEST(Landmark, SnapshotsInBf16AreWholeAndRounded) {
   EXPECT_EQ(snapshot.summary_valid, all.summary_valid);
 }
 
+TEST(Landmark, ChecksStrides) {
+  const std::shared_ptr<const Codec> codec = Codec::make({.kind = CodecKind::bf16}, kDim);
+  Banks banks(codec, 8, 8);
+  LandmarkParams params;
+  params.k = Tensor(nullptr, DType::f32, Device::cpu, {0, kHeads, kDim});
+  params.v = params.k;
+  params.gate = Tensor(nullptr, DType::f32, Device::cpu, {0});
+  params.bank = banks.bank;
+  params.eta = kEta.data();
+  params.slow_dims = kSlow;
+  check(params, DType::f32);
+  params.token_stride = kDim;
+  EXPECT_THROW(check(params, DType::f32), std::logic_error);
+  params.head_stride = kDim - 1;
+  EXPECT_THROW(check(params, DType::f32), std::logic_error);
+  params.head_stride = 5 * kDim;
+  check(params, DType::f32);
+  EXPECT_THROW(reference::landmark_absorb<float>(params), std::logic_error);
+}
+
 TEST(BandCodec, KeepsItsCoordinates) {
   Random random(34);
   for (const CodecKind kind : {CodecKind::f32, CodecKind::bf16}) {

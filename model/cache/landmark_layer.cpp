@@ -1,5 +1,7 @@
 #include "model/cache/landmark_layer.h"
 
+#include "kernels/landmark_codec.h"
+
 #include <algorithm>
 
 namespace kvg {
@@ -108,27 +110,13 @@ void LandmarkLayer::evict_to(Ops& ops, int64_t position, bool single) {
   evict(ops, {&step, 1}, /*beside=*/false);
 }
 
-// Reads what is evicted back as the window's codec has it, and gives it to the banks; `beside` what
-// comes next, if the operations can. What that reads stays until commit().
+// Gives what is evicted to the banks; `beside` what comes next, if the operations can. What that
+// reads stays until commit().
 void LandmarkLayer::evict(Ops& ops, std::span<const LandmarkStep> steps, bool beside) {
   if (steps.empty()) return;
   ops.phase(Phase::bank, layer_);
   const int64_t tokens = steps.back().end;
-  const DType type = ops.activation();
-  Tensor k(nullptr, type, ops.device(), {tokens, shape_->kv_heads, shape_->head_dim});
-  leaving_ = ops.allocate_scratch(2 * k.bytes());
-  k.data = leaving_->data();
-  Tensor v = k;
-  v.data = static_cast<uint8_t*>(k.data) + k.bytes();
-  Tensor gate(nullptr, DType::f32, ops.device(), {tokens});
-  if (tokens > 0) {
-    ops.load({k, v, layer_, ring_.buffer().store(), ring_.slot_of(evicted_)});
-    gate.data = static_cast<float*>(call_gates_->data()) + (evicted_ - call_gates_first_);
-  }
   LandmarkParams params;
-  params.k = k;
-  params.v = v;
-  params.gate = gate;
   params.first_position = evicted_;
   params.layer = layer_;
   params.eta = eta_.data();
@@ -137,10 +125,37 @@ void LandmarkLayer::evict(Ops& ops, std::span<const LandmarkStep> steps, bool be
   params.rules = settings().rules;
   params.steps = steps;
   params.beside = beside;
+  find_leaving(ops, tokens, &params);
   ops.landmark(params);
   if (!beside) leaving_.reset();
   evicted_ += tokens;
   ops.phase(Phase::rope, layer_);
+}
+
+// The next `tokens` to leave, as the window's codec has them: where they lie, if the operations can
+// read them there, or decoded.
+void LandmarkLayer::find_leaving(Ops& ops, int64_t tokens, LandmarkParams* params) {
+  const DType type = ops.activation();
+  params->k = Tensor(nullptr, type, ops.device(), {tokens, shape_->kv_heads, shape_->head_dim});
+  params->v = params->k;
+  params->gate = Tensor(nullptr, DType::f32, ops.device(), {tokens});
+  if (tokens == 0) return;
+  params->gate.data = static_cast<float*>(call_gates_->data()) + (evicted_ - call_gates_first_);
+  const SlotStore store = ring_.buffer().store();
+  const int64_t slot = ring_.slot_of(evicted_);
+  const bool as_they_are = type == DType::bf16 && is_plain_bf16(*store.k_codec) &&
+                           is_plain_bf16(*store.v_codec) && slot + tokens <= store.capacity;
+  if (as_they_are && ops.landmark_takes_strides(*params)) {
+    params->k.data = store.k_codes + slot * store.k_codec->code_bytes();
+    params->v.data = store.v_codes + slot * store.v_codec->code_bytes();
+    params->token_stride = shape_->head_dim;
+    params->head_stride = store.capacity * shape_->head_dim;
+    return;
+  }
+  leaving_ = ops.allocate_scratch(2 * params->k.bytes());
+  params->k.data = leaving_->data();
+  params->v.data = static_cast<uint8_t*>(params->k.data) + params->k.bytes();
+  ops.load({params->k, params->v, layer_, store, slot});
 }
 
 // Gates of positions [evicted_, end): from the ring, or among the new ones.

@@ -36,6 +36,7 @@ class LandmarkLayer : public LayerCache {
   std::vector<const LandmarkBank*> plan_snapshots(Ops& ops, std::span<const LandmarkBlock> plan,
                                                   std::vector<LandmarkStep>* steps);
   void evict(Ops& ops, std::span<const LandmarkStep> steps, bool beside);
+  void find_leaving(Ops& ops, int64_t tokens, LandmarkParams* params);
   void evict_to(Ops& ops, int64_t position, bool single);
   void gather_gates(Ops& ops, const Tensor& gate, int64_t first, int64_t end);
   void keep_gates(Ops& ops, const Tensor& gate, int64_t first);
@@ -55,7 +56,7 @@ class LandmarkLayer : public LayerCache {
   std::vector<double> eta_;             // [kv_heads]
   std::unique_ptr<Buffer> call_gates_;  // f32, of positions from call_gates_first_
   int64_t call_gates_first_ = 0;
-  std::unique_ptr<Buffer> leaving_;  // K and V of tokens on their way into the banks
+  std::unique_ptr<Buffer> leaving_;  // K and V of tokens on their way into the banks, decoded
 };
 
 }  // namespace kvg

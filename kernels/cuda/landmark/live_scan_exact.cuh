@@ -55,7 +55,7 @@ class ExactScan {
   __device__ static void sync_workers() { bar_sync(kWorkBarrier, 32 * kLiveWorkers); }
 
   __device__ LaneBits<kDim> token(const void* data, int row) const {
-    const int64_t at = (int64_t{row} * heads_ + head_) * kDim;
+    const int64_t at = row * p_.token_stride + head_ * p_.head_stride;
     return lane_bits<kDim>(static_cast<const __nv_bfloat16*>(data) + at);
   }
   // Starts to bring the tokens of a pass, and where its snapshot goes. `chosen`: which tokens of
@@ -67,8 +67,8 @@ class ExactScan {
     const auto row = [&](int token) {
       return pass.row + (group ? chosen[token] : pass.first + token);
     };
-    const int64_t stride = int64_t{heads_} * kDim;
-    const int64_t at = head_ * kDim;
+    const int64_t stride = p_.token_stride;
+    const int64_t at = head_ * p_.head_stride;
     copy_rows<kDim>(static_cast<const __nv_bfloat16*>(p_.k) + at, stride, pass.count, row,
                     tokens.keys, kTokenStride<kDim>);
     copy_rows<kDim>(static_cast<const __nv_bfloat16*>(p_.v) + at, stride, pass.count, row,

@@ -85,8 +85,8 @@ class SummaryScan {
   __device__ void fetch(int index, const LiveTile& tile) {
     static_assert(kCopiers == 32 * kLiveWorkers);
     Tokens& tokens = s_.tokens[index % 4];
-    const int64_t stride = int64_t{heads_} * kDim;
-    const int64_t at = tile.row * stride + head_ * kDim;
+    const int64_t stride = p_.token_stride;
+    const int64_t at = tile.row * stride + head_ * p_.head_stride;
     const auto row = [](int token) { return token; };
     copy_rows<kDim>(static_cast<const __nv_bfloat16*>(p_.k) + at, stride, tile.count, row,
                     s_.fetched[index % 2], kDim);

@@ -5,6 +5,8 @@
 #include "kernels/cuda/landmark/landmark_test_util.h"
 #include "kernels/cuda/landmark/live_scan.h"
 
+#include <algorithm>
+#include <memory>
 #include <vector>
 
 namespace kvg::cuda {
@@ -227,6 +229,93 @@ TEST_F(CudaLiveLandmarkTest, LongCalls) {
     }
     EXPECT_TRUE(alone.bytes() == first[0]) << "block " << block;
   }
+}
+
+// Keys or values of a call as slots hold them: heads apart, the first token in a slot of its own.
+class SlotTokens {
+ public:
+  static constexpr int64_t kFirstSlot = 5, kMoreSlots = 7;
+
+  SlotTokens(const LandmarkCase& test, const std::vector<double>& packed, int64_t tokens)
+      : capacity_(kFirstSlot + tokens + kMoreSlots),
+        dim_(test.head_dim),
+        memory_(static_cast<size_t>(2 * test.kv_heads * capacity_ * dim_)) {
+    std::vector<double> slots(static_cast<size_t>(test.kv_heads * capacity_ * dim_), 1e4);
+    for (int64_t t = 0; t < tokens; ++t) {
+      for (int64_t h = 0; h < test.kv_heads; ++h) {
+        const auto from = packed.begin() + (t * test.kv_heads + h) * dim_;
+        std::copy_n(from, dim_, slots.begin() + (h * capacity_ + kFirstSlot + t) * dim_);
+      }
+    }
+    memory_.upload(slots, DType::bf16);
+  }
+  int64_t head_stride() const { return capacity_ * dim_; }
+  void* first() const { return static_cast<uint16_t*>(memory_.data()) + kFirstSlot * dim_; }
+
+ private:
+  int64_t capacity_, dim_;
+  TestBuffer memory_;
+};
+
+// Tokens that lie as in slots do what packed ones do, bit by bit: pinned, chosen as candidates of
+// an eviction of several tiles, and taken in turn.
+TEST_F(CudaLiveLandmarkTest, TokensInSlots) {
+  CudaContext context;
+  for (const int64_t block : {16, 100}) {
+    for (const int head_dim : {64, 128}) {
+      LandmarkCase test = live_case("in slots");
+      test.kv_heads = block == 16 ? 8 : 3;
+      test.head_dim = head_dim;
+      test.rules.exact_candidates = (block + 7) / 8;
+      const LandmarkCodecs codecs(test);
+      const int64_t count = 10 * block + 5;
+      const TokenStream tokens = random_tokens(test, count, 950);
+      BankMemory packed(test, codecs, true), slots(test, codecs, true);
+      std::vector<std::unique_ptr<BankMemory>> snapshots;
+      std::vector<LandmarkStep> steps;
+      for (int64_t begin = 0; begin < count; begin += block) {
+        snapshots.push_back(std::make_unique<BankMemory>(test, codecs, true, true));
+        steps.push_back({begin, std::min(begin + block, count), false, &snapshots.back()->bank()});
+      }
+      const auto all_bytes = [&](const BankMemory& bank) {
+        std::vector<std::vector<uint8_t>> all = {bank.bytes()};
+        for (const auto& snapshot : snapshots) all.push_back(snapshot->bytes());
+        return all;
+      };
+      packed.set_bytes(initial_bytes(test, codecs));
+      slots.set_bytes(initial_bytes(test, codecs));
+      device_scan(context, test, codecs, tokens, 0, steps, packed.bank());
+      const auto expected = all_bytes(packed);
+      const std::vector<uint8_t> nothing(snapshots.front()->bytes().size());
+      for (const auto& snapshot : snapshots) snapshot->set_bytes(nothing);
+
+      DeviceScan scan(test, codecs, tokens, 0, steps, slots.bank());
+      const SlotTokens k(test, tokens.k, count), v(test, tokens.v, count);
+      scan.params.k.data = k.first();
+      scan.params.v.data = v.first();
+      scan.params.token_stride = head_dim;
+      scan.params.head_stride = k.head_stride();
+      ASSERT_TRUE(live_scan_fits(context, scan.params));
+      landmark_scan(context, scan.params);
+      context.synchronize();
+      EXPECT_TRUE(all_bytes(slots) == expected) << "block " << block << ", " << head_dim;
+    }
+  }
+}
+
+TEST_F(CudaLiveLandmarkTest, OthersTakeNoStrides) {
+  CudaContext context;
+  const LandmarkCase test = general(live_case("general"));
+  const LandmarkCodecs codecs(test);
+  const TokenStream tokens = random_tokens(test, 16, 960);
+  BankMemory bank(test, codecs, true);
+  bank.set_bytes(initial_bytes(test, codecs));
+  const std::vector<LandmarkStep> steps = {{0, 16, false, nullptr}};
+  DeviceScan scan(test, codecs, tokens, 0, steps, bank.bank());
+  scan.params.token_stride = int64_t{test.kv_heads} * test.head_dim;
+  scan.params.head_stride = test.head_dim;
+  EXPECT_FALSE(live_scan_fits(context, scan.params));
+  EXPECT_THROW(landmark_scan(context, scan.params), std::logic_error);
 }
 
 }  // namespace

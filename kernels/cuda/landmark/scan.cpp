@@ -128,6 +128,9 @@ void landmark_scan(CudaContext& context, const LandmarkParams& params) {
   if (params.steps.empty() && !params.refresh_units) return;
   const Tables tables = tables_of(context, params);
   const bool live = live_scan_fits(context, params);
+  KVG_CHECK(
+      is_packed(params) || (live && params.token_stride % 8 == 0 && params.head_stride % 8 == 0),
+      "landmark: strides, of whole 16 bytes, are for the live scan");
   LandmarkScanLaunch p;
   if (live) {
     p.layout.shape = shape_of(params);
@@ -137,6 +140,8 @@ void landmark_scan(CudaContext& context, const LandmarkParams& params) {
   const auto kv_heads = static_cast<int>(params.k.size(1));
   p.k = params.k.data;
   p.v = params.v.data;
+  p.token_stride = is_packed(params) ? kv_heads * params.k.size(2) : params.token_stride;
+  p.head_stride = is_packed(params) ? params.k.size(2) : params.head_stride;
   p.gate = static_cast<const float*>(params.gate.data);
   p.first_position = params.first_position;
   p.layer = params.layer;

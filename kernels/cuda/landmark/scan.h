@@ -20,8 +20,12 @@ struct LandmarkScanStep {
 };
 
 struct LandmarkScanLaunch {
-  const void* k = nullptr;      // [tokens, kv_heads, head_dim] bf16
-  const void* v = nullptr;      // [tokens, kv_heads, head_dim] bf16
+  const void* k = nullptr;  // [tokens, kv_heads, head_dim] bf16
+  const void* v = nullptr;  // [tokens, kv_heads, head_dim] bf16
+  // Elements from one token to the next, and from one head to the next, in k and in v; launch()
+  // below takes them packed.
+  int64_t token_stride = 0;
+  int64_t head_stride = 0;
   const float* gate = nullptr;  // [tokens]
   int64_t first_position = 0;
   int32_t layer = 0;
