@@ -220,8 +220,8 @@ class SummaryScan {
       take_turns();  // the tile is ready
       float* parts = s_.link.wait_parts(i);
       const int decision = router.route(parts, s_.scores[i % 2], count, now, s_.moves);
+      take_turns();  // first, because more waits for it
       s_.link.broadcast(i, heads_, decision);
-      take_turns();
     }
   }
 
