@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Measures every row of the speed table and prints it: scripts/speed_table.sh [folder [row...]]
-# One command a row, in one process with what it is compared with; about five minutes on an H200. Rows that are
+# One command a row, in one process with what it is compared with; about eight minutes on an H200. Rows that are
 # named are measured again, the others are read as the folder has them. KERNEL_BENCH and KVGAUGE name the programs,
 # which want cuDNN as a peer (bench/README.md).
 set -uo pipefail
@@ -43,7 +43,7 @@ kernels dense-differential '^prefill_dense/hd:128/streams:2/N:[0-9]+/warm/'
 kernels dense-plain '^prefill_dense/hd:128/streams:1/N:[0-9]+/warm/'
 kernels dense-64 '^prefill_dense/hd:64/streams:[12]/N:[0-9]+/warm/'
 kernels blocks '^prefill_blocks/hd:128/streams:2/(block:[0-9]+/)?N:8192/warm/'
-model prefill latency --methods "$landmark" --attention-peer cudnn --contexts 8k,32k,128k --stages prefill --repeats 2 --chunk 8192
+model prefill latency --methods "$landmark" --attention-peer cudnn --contexts 8k,32k,128k --stages prefill --repeats 4 --chunk 8192
 model decode latency --methods "$landmark" --contexts 8k --stages decode --repeats 5
 model batch-256 capacity --methods "full,$landmark" --contexts 8k --largest-batch 256 --repeats 3
 model eden latency --methods "full,full+eden(bits=4)" --contexts 32k --batches 16 --stages decode --repeats 3
