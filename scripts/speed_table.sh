@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Measures every row of the speed table and prints it: scripts/speed_table.sh [folder [row...]]
-# One command a row, in one process with what it is compared with; about eight minutes on an H200. Rows that are
+# One command a row, in one process with what it is compared with; about seven minutes on an H200. Rows that are
 # named are measured again, the others are read as the folder has them. KERNEL_BENCH and KVGAUGE name the programs,
 # which want cuDNN as a peer (bench/README.md).
 set -uo pipefail
