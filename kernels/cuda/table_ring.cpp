@@ -51,7 +51,7 @@ DeviceTable TableRing::carry(std::span<const std::byte> bytes, cudaStream_t stre
                                    copies_->get()));
     KVG_CHECK_CUDA(cudaEventRecord(copied_, copies_->get()));
     KVG_CHECK_CUDA(cudaStreamWaitEvent(stream, copied_));
-    places_.push_back({begin, begin + bytes.size(), nullptr});
+    places_.push_back({begin, begin + bytes.size(), take_event(), true});
   } else {
     table.data_ = static_cast<std::byte*>(allocate_async(bytes.size(), stream));
     KVG_CHECK_CUDA(
@@ -85,12 +85,13 @@ size_t TableRing::reserve(size_t bytes) {
   }
   while (!places_.empty()) {
     const cudaEvent_t done = places_.front().done;
+    const bool in_scope = places_.front().in_scope;
     if (in_the_way > 0) {
-      KVG_CHECK(done != nullptr, "a table is kept while the ring goes round");
+      KVG_CHECK(!in_scope, "a table is kept while the ring goes round");
       KVG_CHECK_CUDA(cudaEventSynchronize(done));
       --in_the_way;
     } else {
-      const cudaError_t status = done != nullptr ? cudaEventQuery(done) : cudaErrorNotReady;
+      const cudaError_t status = in_scope ? cudaErrorNotReady : cudaEventQuery(done);
       if (status == cudaErrorNotReady) break;
       KVG_CHECK_CUDA(status);
     }
@@ -101,7 +102,7 @@ size_t TableRing::reserve(size_t bytes) {
   return begin;
 }
 
-void TableRing::give_back(const DeviceTable& table) {
+void TableRing::give_back(const DeviceTable& table) noexcept {
   if (table.data_ < device_ || table.data_ >= device_ + kBytes) {
     (void)cudaFreeAsync(table.data_, table.stream_);
     return;
@@ -109,7 +110,7 @@ void TableRing::give_back(const DeviceTable& table) {
   const auto begin = static_cast<size_t>(table.data_ - device_);
   const auto place = std::find_if(places_.rbegin(), places_.rend(),
                                   [&](const Place& x) { return x.begin == begin; });
-  place->done = take_event();
+  place->in_scope = false;
   (void)cudaEventRecord(place->done, table.stream_);
 }
 

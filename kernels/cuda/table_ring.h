@@ -3,7 +3,6 @@
 #include "kernels/cuda/memory.h"
 
 #include <cstddef>
-#include <cstdint>
 #include <deque>
 #include <memory>
 #include <span>
@@ -58,12 +57,13 @@ class TableRing {
   friend class DeviceTable;
   struct Place {
     size_t begin, end;
-    cudaEvent_t done;  // of the table's users, null while it is in scope
+    cudaEvent_t done;  // of the table's users, recorded when it goes out of scope
+    bool in_scope;
   };
   void open();
   // The beginning of `bytes` bytes that nobody uses any more.
   size_t reserve(size_t bytes);
-  void give_back(const DeviceTable& table);
+  void give_back(const DeviceTable& table) noexcept;
   cudaEvent_t take_event();
 
   std::unique_ptr<Stream> copies_;

@@ -10,9 +10,7 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <cstring>
 #include <numbers>
-#include <span>
 #include <utility>
 #include <vector>
 

@@ -13,6 +13,8 @@ namespace {
 constexpr int64_t kMostSlots = int64_t{1} << 30;  // the kernel counts them in 32 bits
 constexpr int kTileSlots = 64;
 
+int64_t tiles_of(int64_t slots) { return (slots + kTileSlots - 1) / kTileSlots; }
+
 class Planner {
  public:
   Planner(const AttentionParams& p, const CodecLookup& lookup, const PrefillTiling& tiling)
@@ -128,7 +130,7 @@ class Planner {
     if (first_group(block) == end_group(block)) return false;
     const PrefillGroup& last = *last_group(block);
     const auto halves = [](int64_t sum, const PrefillGroup& group) {
-      return sum + (group.count + kTileSlots - 1) / kTileSlots;
+      return sum + tiles_of(group.count);
     };
     const auto whole = [](const PrefillGroup& group) {
       return group.window == kNoWindow && group.newest >= group.count;
@@ -219,7 +221,7 @@ class Planner {
       const int64_t begin =
           std::max<int64_t>(0, group.newest + item.first_unit / heads - group.window + 1);
       const int64_t end = std::min<int64_t>(group.count, group.newest + last_unit / heads + 1);
-      sum += std::max<int64_t>(0, (end - begin + kTileSlots - 1) / kTileSlots);
+      sum += std::max<int64_t>(0, tiles_of(end - begin));
     }
     return sum;
   }

@@ -8,7 +8,6 @@
 #include <algorithm>
 #include <bit>
 #include <string>
-#include <utility>
 #include <vector>
 
 namespace kvg::cuda {
