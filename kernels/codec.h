@@ -8,7 +8,9 @@ namespace kvg {
 
 // How a kept K or V vector is stored. The third axis of a method.
 enum class CodecKind : uint8_t {
-  f32,   // exact; for proofs, and for running averages
+  // Exact; for proofs, and for running averages. Both words of every coordinate (split_float of
+  // kernels/dtype.h): first all upper ones, which alone are the vector in bf16, then all rests.
+  f32,
   bf16,  // 2 B an element
   fp8,   // e4m3, 1 B an element
   int8,  // symmetric, 1 B an element and one fp16 scale a vector, absmax/127

@@ -60,6 +60,24 @@ constexpr uint16_t float_to_bf16(float value) {
   return static_cast<uint16_t>((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
 }
 
+// A float as two words of 16 bits: the bf16 nearest to it, ties away from zero, and what is left,
+//   bits(x) = (upper << 16) + rest (mod 2^32).
+// Exact for every value; a NaN stays one, but is rounded to bf16 first.
+struct FloatWords {
+  uint16_t upper;
+  uint16_t rest;  // two's complement; the lower half of bits(x)
+};
+constexpr FloatWords split_float(float value) {
+  uint32_t bits = std::bit_cast<uint32_t>(value);
+  // What is added to upper must not carry a NaN to an infinity or to zero.
+  if ((bits & 0x7fffffffu) > 0x7f800000u) bits = (bits | 0x400000u) & 0xffff0000u;
+  return {static_cast<uint16_t>((bits + 0x8000u) >> 16), static_cast<uint16_t>(bits)};
+}
+constexpr float join_float(FloatWords words) {
+  return std::bit_cast<float>((static_cast<uint32_t>(words.upper) << 16) +
+                              static_cast<uint32_t>(static_cast<int16_t>(words.rest)));
+}
+
 // IEEE 754 binary16. Rounds to nearest even; overflow gives infinity.
 float f16_to_float(uint16_t bits);
 uint16_t float_to_f16(float value);

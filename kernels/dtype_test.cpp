@@ -99,6 +99,30 @@ TEST(DType, RandomFloatsLandOnTheNearestValue) {
   }
 }
 
+// All upper halves, with lower ones that round down, up, and neither.
+TEST(DType, FloatWordsAreTheFloat) {
+  Random random(8);
+  for (uint32_t half = 0; half < 0x10000; ++half) {
+    const auto any = static_cast<uint32_t>(random.below(0x10000));
+    for (const uint32_t low : {0u, 1u, 0x7fffu, 0x8000u, 0x8001u, 0xffffu, any}) {
+      const uint32_t bits = half << 16 | low;
+      const auto value = std::bit_cast<float>(bits);
+      const FloatWords words = split_float(value);
+      if (std::isnan(value)) {
+        ASSERT_EQ(words.upper, float_to_bf16(value)) << bits;
+        ASSERT_EQ(words.rest, 0) << bits;
+        ASSERT_EQ(std::bit_cast<uint32_t>(join_float(words)), uint32_t{words.upper} << 16) << bits;
+        continue;
+      }
+      ASSERT_EQ(std::bit_cast<uint32_t>(join_float(words)), bits);
+      ASSERT_EQ(words.upper, low == 0x8000 ? half + 1 : float_to_bf16(value)) << bits;
+    }
+  }
+  EXPECT_EQ(split_float(kInfinity).upper, 0x7f80);
+  EXPECT_EQ(split_float(std::numeric_limits<float>::max()).upper, 0x7f80);
+  EXPECT_EQ(split_float(-0.0f).upper, 0x8000);
+}
+
 TEST(DType, F16AndBf16OverflowToInfinity) {
   EXPECT_EQ(float_to_f16(std::nextafter(65520.0f, 0.0f)), 0x7bff);  // 65504, the largest
   EXPECT_EQ(float_to_f16(65520.0f), 0x7c00);

@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "kernels/dtype.h"
+#include "kernels/reference/codec_f32.h"
 #include "kernels/reference/codec_unrotated.h"
 
 #include <algorithm>
@@ -17,21 +18,23 @@ class BandCodec final : public UnrotatedCodec<BandCodec> {
   BandCodec(const CodecSpec& spec, int head_dim, std::vector<int32_t> dims)
       : UnrotatedCodec(spec, head_dim),
         dims_(std::move(dims)),
-        width_(spec.kind == CodecKind::f32 ? 4 : 2) {}
+        wide_(spec.kind == CodecKind::f32) {}
 
   std::span<const int32_t> dims() const { return dims_; }
-  int64_t code_bytes() const override { return static_cast<int64_t>(dims_.size()) * width_; }
+  int64_t code_bytes() const override { return stored() * (wide_ ? 4 : 2); }
   int64_t scale_bytes() const override { return 0; }
 
   template <typename T>
   void put(const T* x, int64_t n, uint8_t* codes, uint16_t*) const {
-    for (int64_t i = 0; i < n; ++i, x += head_dim()) {
-      for (const int32_t dim : dims_) {
-        const auto value = static_cast<float>(x[dim]);
-        const uint16_t half = float_to_bf16(value);
-        std::memcpy(codes, width_ == 4 ? static_cast<const void*>(&value) : &half,
-                    static_cast<size_t>(width_));
-        codes += width_;
+    for (int64_t v = 0; v < n; ++v, x += head_dim(), codes += code_bytes()) {
+      for (int64_t i = 0; i < stored(); ++i) {
+        const auto value = static_cast<float>(x[dims_[static_cast<size_t>(i)]]);
+        if (wide_) {
+          put_f32(value, i, stored(), codes);
+        } else {
+          const uint16_t half = float_to_bf16(value);
+          std::memcpy(codes + 2 * i, &half, 2);
+        }
       }
     }
   }
@@ -39,21 +42,21 @@ class BandCodec final : public UnrotatedCodec<BandCodec> {
   template <typename T>
   void get(const uint8_t* codes, const uint16_t*, int64_t n, T* out) const {
     std::fill_n(out, n * head_dim(), T{0});
-    for (int64_t i = 0; i < n; ++i, out += head_dim()) {
-      for (const int32_t dim : dims_) {
-        float value = 0;
+    for (int64_t v = 0; v < n; ++v, codes += code_bytes(), out += head_dim()) {
+      for (int64_t i = 0; i < stored(); ++i) {
         uint16_t half = 0;
-        std::memcpy(width_ == 4 ? static_cast<void*>(&value) : &half, codes,
-                    static_cast<size_t>(width_));
-        out[dim] = static_cast<T>(width_ == 4 ? value : bf16_to_float(half));
-        codes += width_;
+        if (!wide_) std::memcpy(&half, codes + 2 * i, 2);
+        const float value = wide_ ? get_f32(codes, i, stored()) : bf16_to_float(half);
+        out[dims_[static_cast<size_t>(i)]] = static_cast<T>(value);
       }
     }
   }
 
  private:
+  int64_t stored() const { return std::ssize(dims_); }
+
   std::vector<int32_t> dims_;
-  int width_;
+  bool wide_;
 };
 
 }  // namespace

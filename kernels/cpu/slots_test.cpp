@@ -94,10 +94,10 @@ TEST(SlotsTest, CodesLieByHeadThenSlot) {
         const size_t slot = (4 + row) % 5;
         const size_t at = (head * 5 + slot) * kHeadDim;
         const size_t from = (row * kKvHeads + head) * kHeadDim;
-        std::memcpy(found.data(), codes.k.data() + at * sizeof(float), kHeadDim * sizeof(float));
+        codec->decode(codes.k.data() + at * sizeof(float), nullptr, 1, found.data());
         EXPECT_TRUE(
             std::equal(found.begin(), found.end(), k.narrow().begin() + static_cast<long>(from)));
-        std::memcpy(found.data(), codes.v.data() + at * sizeof(float), kHeadDim * sizeof(float));
+        codec->decode(codes.v.data() + at * sizeof(float), nullptr, 1, found.data());
         EXPECT_TRUE(
             std::equal(found.begin(), found.end(), v.narrow().begin() + static_cast<long>(from)));
       }

@@ -152,6 +152,15 @@ int64_t bytes_of_slot(const SlotStore& store) {
          store.v_codec->scale_bytes();
 }
 
+// Of f32 attention takes the upper words.
+int64_t bytes_read(const SlotStore& store) {
+  int64_t bytes = bytes_of_slot(store);
+  for (const Codec* codec : {store.k_codec, store.v_codec}) {
+    if (codec != nullptr && codec->spec().kind == CodecKind::f32) bytes -= codec->code_bytes() / 2;
+  }
+  return bytes;
+}
+
 }  // namespace
 
 struct CudaDecodeState::Memory {
@@ -160,7 +169,7 @@ struct CudaDecodeState::Memory {
   std::unique_ptr<Buffer> caches;
   std::unique_ptr<Buffer> workspace;
   DecodeAttentionLaunch attention;
-  std::array<int64_t, kDecodeGroups> slot_bytes;
+  std::array<int64_t, kDecodeGroups> slot_bytes, read_bytes;
 };
 
 CudaDecodeState::CudaDecodeState(CudaContext& context, DecodePlan plan,
@@ -221,9 +230,12 @@ void CudaDecodeState::prepare_attention(CudaContext& context) {
   launch.streams = plan().streams;
   launch.frames = plan().frames();
   const DecodeCache& first = cache(0, 0);
-  memory_->slot_bytes = {bytes_of_slot(first.sinks), bytes_of_slot(first.landmark.summary),
-                         bytes_of_slot(first.landmark.exact), bytes_of_slot(first.random),
-                         bytes_of_slot(first.recent)};
+  const SlotStore* const stores[kDecodeGroups] = {
+      &first.sinks, &first.landmark.summary, &first.landmark.exact, &first.random, &first.recent};
+  for (size_t g = 0; g < kDecodeGroups; ++g) {
+    memory_->slot_bytes[g] = bytes_of_slot(*stores[g]);
+    memory_->read_bytes[g] = bytes_read(*stores[g]);
+  }
 }
 
 const DeviceDecodeCache* CudaDecodeState::device_caches() const {
@@ -239,6 +251,8 @@ const DecodeAttentionLaunch& CudaDecodeState::attention_launch() const {
 int64_t CudaDecodeState::slot_bytes(DecodeGroup group) const {
   return memory_->slot_bytes[static_cast<size_t>(group)];
 }
+
+std::span<const int64_t> CudaDecodeState::read_bytes() const { return memory_->read_bytes; }
 
 DecodeAttentionLaunch decode_attention_launch(const DecodeAttentionParams& p) {
   const auto& state = static_cast<const CudaDecodeState&>(*p.state);
@@ -265,15 +279,11 @@ DecodeAttentionLaunch decode_attention_launch(const DecodeAttentionParams& p) {
 void decode_attention(CudaContext& context, const DecodeAttentionParams& p) {
   const auto& state = static_cast<const CudaDecodeState&>(*p.state);
   const DecodeAttentionLaunch launch = decode_attention_launch(p);
-  std::array<int64_t, kDecodeGroups> slot_bytes{};
-  for (size_t g = 0; g < kDecodeGroups; ++g) {
-    slot_bytes[g] = state.slot_bytes(static_cast<DecodeGroup>(g));
-  }
   int64_t bytes = 0;
   int64_t flops = 0;
   for (const int64_t position : p.known_positions) {
     KVG_CHECK(position < state.plan().max_tokens, "decode: the sequence outgrows its cache");
-    bytes += decode_bytes(launch, slot_bytes, position);
+    bytes += decode_bytes(launch, state.read_bytes(), position);
     flops += decode_flops(launch, position);
   }
   context.declare(bytes, flops);

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <vector>
 
 namespace kvg::cuda {
@@ -74,6 +75,8 @@ class CudaDecodeState : public DecodeState {
   const DecodeAttentionLaunch& attention_launch() const;
   // Of one slot of one KV head, K and V with scales.
   int64_t slot_bytes(DecodeGroup group) const;
+  // What attention reads of one, by DecodeGroup.
+  std::span<const int64_t> read_bytes() const;
 
  private:
   void upload_caches(CudaContext& context);

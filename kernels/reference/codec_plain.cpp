@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "kernels/dtype.h"
+#include "kernels/reference/codec_f32.h"
 #include "kernels/reference/codec_scale.h"
 #include "kernels/reference/codec_unrotated.h"
 
@@ -13,50 +14,52 @@
 namespace kvg {
 namespace {
 
-// One element type, fixed size, no scale. Storage::put and ::get convert one coordinate.
-template <typename Storage>
-class ElementCodec final : public UnrotatedCodec<ElementCodec<Storage>> {
+class F32Codec final : public UnrotatedCodec<F32Codec> {
  public:
-  using Word = typename Storage::Word;
+  F32Codec(const CodecSpec& spec, int head_dim) : UnrotatedCodec(spec, head_dim) {}
 
-  ElementCodec(const CodecSpec& spec, int head_dim)
-      : UnrotatedCodec<ElementCodec<Storage>>(spec, head_dim) {}
+  int64_t code_bytes() const override { return int64_t{4} * head_dim(); }
+  int64_t scale_bytes() const override { return 0; }
 
-  int64_t code_bytes() const override {
-    return this->head_dim() * static_cast<int64_t>(sizeof(Word));
+  template <typename T>
+  void put(const T* x, int64_t n, uint8_t* codes, uint16_t*) const {
+    const int d = head_dim();
+    for (int64_t v = 0; v < n; ++v, x += d, codes += code_bytes()) {
+      for (int j = 0; j < d; ++j) put_f32(static_cast<float>(x[j]), j, d, codes);
+    }
   }
+  template <typename T>
+  void get(const uint8_t* codes, const uint16_t*, int64_t n, T* out) const {
+    const int d = head_dim();
+    for (int64_t v = 0; v < n; ++v, codes += code_bytes(), out += d) {
+      for (int j = 0; j < d; ++j) out[j] = static_cast<T>(get_f32(codes, j, d));
+    }
+  }
+};
+
+class Bf16Codec final : public UnrotatedCodec<Bf16Codec> {
+ public:
+  Bf16Codec(const CodecSpec& spec, int head_dim) : UnrotatedCodec(spec, head_dim) {}
+
+  int64_t code_bytes() const override { return int64_t{2} * head_dim(); }
   int64_t scale_bytes() const override { return 0; }
 
   // Codes may lie at any address, hence memcpy.
   template <typename T>
   void put(const T* x, int64_t n, uint8_t* codes, uint16_t*) const {
-    const auto count = static_cast<size_t>(n * this->head_dim());
-    for (size_t i = 0; i < count; ++i) {
-      const Word word = Storage::put(static_cast<float>(x[i]));
-      std::memcpy(codes + i * sizeof(Word), &word, sizeof(Word));
+    for (int64_t i = 0; i < n * head_dim(); ++i) {
+      const uint16_t word = float_to_bf16(static_cast<float>(x[i]));
+      std::memcpy(codes + 2 * i, &word, 2);
     }
   }
   template <typename T>
   void get(const uint8_t* codes, const uint16_t*, int64_t n, T* out) const {
-    const auto count = static_cast<size_t>(n * this->head_dim());
-    for (size_t i = 0; i < count; ++i) {
-      Word word;
-      std::memcpy(&word, codes + i * sizeof(Word), sizeof(Word));
-      out[i] = Storage::get(word);
+    for (int64_t i = 0; i < n * head_dim(); ++i) {
+      uint16_t word = 0;
+      std::memcpy(&word, codes + 2 * i, 2);
+      out[i] = static_cast<T>(bf16_to_float(word));
     }
   }
-};
-
-struct F32Storage {
-  using Word = float;
-  static float put(float x) { return x; }
-  static float get(float word) { return word; }
-};
-
-struct Bf16Storage {
-  using Word = uint16_t;
-  static uint16_t put(float x) { return float_to_bf16(x); }
-  static float get(uint16_t word) { return bf16_to_float(word); }
 };
 
 class Fp8Codec final : public UnrotatedCodec<Fp8Codec> {
@@ -136,11 +139,11 @@ class Int8Codec final : public UnrotatedCodec<Int8Codec> {
 }  // namespace
 
 std::unique_ptr<Codec> make_f32_codec(const CodecSpec& spec, int head_dim) {
-  return std::make_unique<ElementCodec<F32Storage>>(spec, head_dim);
+  return std::make_unique<F32Codec>(spec, head_dim);
 }
 
 std::unique_ptr<Codec> make_bf16_codec(const CodecSpec& spec, int head_dim) {
-  return std::make_unique<ElementCodec<Bf16Storage>>(spec, head_dim);
+  return std::make_unique<Bf16Codec>(spec, head_dim);
 }
 
 std::unique_ptr<Codec> make_fp8_codec(const CodecSpec& spec, int head_dim) {

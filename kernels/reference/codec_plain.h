@@ -11,7 +11,7 @@ namespace kvg {
 // int8: no code is NaN, so a vector with one gets the scale NaN; what lies beyond +-127 * scale
 // saturates.
 
-// 4 B a coordinate; exact for float.
+// 4 B a coordinate; exact for float. Stored as CodecKind says.
 std::unique_ptr<Codec> make_f32_codec(const CodecSpec& spec, int head_dim);
 
 // 2 B a coordinate, rounded to nearest even.

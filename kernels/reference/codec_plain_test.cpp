@@ -79,6 +79,19 @@ TEST(PlainCodec, F32IsExact) {
   EXPECT_TRUE(std::isnan(round_trip(*codec, x)[6]));
 }
 
+// Attention reads no more than that.
+TEST(PlainCodec, F32BeginsWithBf16) {
+  const auto wide = Codec::make({.kind = CodecKind::f32}, 24);
+  const auto narrow = Codec::make({.kind = CodecKind::bf16}, 24);
+  const std::vector<float> x = normals<float>(24 * 5, 6);
+  const std::vector<uint8_t> codes = encode(*wide, kSite, x).codes;
+  const std::vector<uint8_t> rounded = encode(*narrow, kSite, x).codes;
+  for (int64_t v = 0; v < 5; ++v) {
+    EXPECT_TRUE(std::equal(rounded.begin() + 48 * v, rounded.begin() + 48 * (v + 1),
+                           codes.begin() + 96 * v));
+  }
+}
+
 TEST(PlainCodec, Bf16IsTheNearest) {
   const auto codec = Codec::make({.kind = CodecKind::bf16}, 64);
   const std::vector<float> x = normals<float>(64 * 50, 3, 10.0);

@@ -49,7 +49,7 @@ DecodeGrid decode_grid(const DeviceDecodePlan& plan, const DecodeSlots& slots, D
 
 // How the keys of summaries are stored, for the bank kernel.
 struct SummaryKeys {
-  int32_t bytes = 0;  // of a slot
+  int32_t bytes = 0;  // of a slot, upper words and rests
   // Of each 16 coordinates: where they stand among those that are stored, in 16s; -1: they are not.
   int8_t places[8] = {};
 };
@@ -100,7 +100,7 @@ DecodeAttentionLaunch decode_attention_launch(const DecodeAttentionParams& param
 cudaError_t launch(const DecodeAttentionLaunch& params, cudaStream_t stream);
 
 // What one sequence at `position` must move: every readable slot once, queries, new token, output;
-// `slot_bytes`: of one slot of one KV head, K and V with scales, by DecodeGroup.
+// `slot_bytes`: CudaDecodeState::read_bytes().
 int64_t decode_bytes(const DecodeAttentionLaunch& params, std::span<const int64_t> slot_bytes,
                      int64_t position);
 int64_t decode_flops(const DecodeAttentionLaunch& params, int64_t position);

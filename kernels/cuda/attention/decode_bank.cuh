@@ -15,15 +15,16 @@
 //
 // Every warp is a pipeline of its own through all that it has to read, one KV head after another:
 // while it finishes one, the first slots of the next are under way. Warps meet only where a KV head
-// has few of them to itself. Exact and recent slots are bf16 and what tensor cores read; summaries
-// are f32, become bf16 in registers, and take as much room 8 at a time as others 16.
+// has few of them to itself. Exact and recent slots are bf16 and what tensor cores read, and so are
+// the upper words of summaries, which are f32; the coordinates that their keys lack arrive as
+// zeros.
 namespace kvg::cuda {
 
 inline constexpr int kBankDepth = 3;  // steps under way: 24 KB a warp
 
 enum class BankGroup : uint8_t { exact, summary, recent };
 
-// Some slots of one group: 16, or 8 summaries.
+// Up to 16 slots of one group.
 struct BankStep {
   BankGroup group;
   int32_t begin, count;
@@ -42,15 +43,15 @@ struct BankItem {
   int32_t first, capacity;         // of the recent slots
 
   __device__ int32_t steps() const {
-    return (exact + 15) / 16 + (summary + 7) / 8 + (recent + 15) / 16;
+    return (exact + 15) / 16 + (summary + 15) / 16 + (recent + 15) / 16;
   }
   // Past the last one: a step of no slots.
   __device__ BankStep step(int32_t index) const {
     const int32_t of_exact = (exact + 15) / 16;
     if (index < of_exact) return {BankGroup::exact, 16 * index, min(exact - 16 * index, 16)};
     index -= of_exact;
-    const int32_t of_summary = (summary + 7) / 8;
-    if (index < of_summary) return {BankGroup::summary, 8 * index, min(summary - 8 * index, 8)};
+    const int32_t of_summary = (summary + 15) / 16;
+    if (index < of_summary) return {BankGroup::summary, 16 * index, min(summary - 16 * index, 16)};
     index -= of_summary;
     return {BankGroup::recent, 16 * index, max(min(recent - 16 * index, 16), 0)};
   }
@@ -92,9 +93,10 @@ __device__ inline BankItem load_item(const DecodeAttentionLaunch& p, int32_t ind
 template <int kHeadDim>
 inline constexpr int kBankStepBytes = 64 * kHeadDim;  // K, then V: halves
 
-// Where 16 bytes of a summary lie in shared memory: rows of `row_bytes`, a multiple of 64.
-__device__ inline uint32_t summary_chunk(int row, int row_bytes, int chunk) {
-  return static_cast<uint32_t>(row * row_bytes + ((chunk ^ (row & 3)) << 4));
+// Where 16 bytes of the keys' tile are in a stored summary, -1: nowhere.
+__device__ inline int summary_chunk(const SummaryKeys& keys, int chunk) {
+  const int place = keys.places[chunk / 2];
+  return place < 0 ? -1 : 32 * place + chunk % 2 * 16;
 }
 
 // Starts the copies of a step to `to`, by one warp. The new token's slot is left alone: it is not
@@ -106,26 +108,15 @@ __device__ inline void copy_step(const DecodeAttentionLaunch& p, const BankItem&
   const uint8_t* k = item.k[group];
   const uint8_t* v = item.v[group];
   const uint32_t to_v = to + kBankStepBytes<kHeadDim> / 2;
-  if (step.group == BankGroup::summary) {
-    const int k_bytes = p.summaries.bytes;
-    constexpr int kValueBytes = 4 * kHeadDim;
-#pragma unroll 2
-    for (int row = 0; row < 8; ++row) {
-      const int bytes = row < step.count ? 16 : 0;
-      const int64_t slot = step.begin + (row < step.count ? row : 0);
-      if (16 * lane < k_bytes) {
-        cp_async_16(to + summary_chunk(row, k_bytes, lane), k + slot * k_bytes + 16 * lane, bytes);
-      }
-      if (16 * lane < kValueBytes) {
-        cp_async_16(to_v + summary_chunk(row, kValueBytes, lane),
-                    v + slot * kValueBytes + 16 * lane, bytes);
-      }
-    }
-    return;
-  }
   constexpr int kChunks = kHeadDim / 8;
   constexpr int kRows = 32 / kChunks;  // of one access of the warp
   const int chunk = lane % kChunks;
+  const bool summary = step.group == BankGroup::summary;
+  const int k_bytes = summary ? p.summaries.bytes : 2 * kHeadDim;
+  const int v_bytes = summary ? 4 * kHeadDim : 2 * kHeadDim;
+  const int k_chunk = summary ? summary_chunk(p.summaries, chunk) : 16 * chunk;
+  k += max(k_chunk, 0);
+  v += 16 * chunk;
   const bool recent = step.group == BankGroup::recent;
   const int32_t newest = recent ? item.recent - 1 - step.begin : -1;
 #pragma unroll 2
@@ -134,10 +125,9 @@ __device__ inline void copy_step(const DecodeAttentionLaunch& p, const BankItem&
     const bool inside = row < step.count;
     const int32_t index = inside ? step.begin + row : 0;
     const int32_t slot = recent ? item.recent_slot(index) : index;
-    const int64_t at = int64_t{slot} * (2 * kHeadDim) + 16 * chunk;
     const auto place = 2 * static_cast<uint32_t>(tile_chunk<kHeadDim>(row, chunk));
-    cp_async_16(to + place, k + at, inside ? 16 : 0);
-    cp_async_16(to_v + place, v + at, inside ? 16 : 0);
+    cp_async_16(to + place, k + int64_t{slot} * k_bytes, inside && k_chunk >= 0 ? 16 : 0);
+    cp_async_16(to_v + place, v + int64_t{slot} * v_bytes, inside ? 16 : 0);
   }
 }
 
@@ -186,79 +176,14 @@ struct BankBias {
   __device__ float value() const { return readable != 0 ? log_weight * kLog2E : -INFINITY; }
 };
 
-__device__ inline float2 load_shared_pair(uint32_t at) {
-  float2 value;
-  asm volatile("ld.shared.v2.f32 {%0, %1}, [%2];" : "=f"(value.x), "=f"(value.y) : "r"(at));
-  return value;
-}
-__device__ inline float load_shared_float(uint32_t at) {
-  float value;
-  asm volatile("ld.shared.f32 %0, [%1];" : "=f"(value) : "r"(at));
-  return value;
-}
-
-// multiply_keys() of 8 summaries: of their keys only some 16s of coordinates are stored.
+// One step: logits^T = K q^T, softmax, out^T += V^T p^T; `scale` in units of log 2.
 template <int kHeadDim>
-__device__ inline void multiply_summary_keys(const DecodeAttentionLaunch& p, uint32_t keys,
-                                             const QueryFragments<kHeadDim, 1>& q, int lane,
-                                             float (&logits)[1][4]) {
-  const int g = lane / 4;
-  const int t = lane % 4;
-#pragma unroll
-  for (int k = 0; k < kHeadDim / 16; ++k) {
-    const int place = p.summaries.places[k];
-    if (place < 0) continue;
-    uint32_t a[4] = {};
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const int chunk = 4 * place + 2 * half + t / 2;
-      const float2 pair = load_shared_pair(keys + summary_chunk(g, p.summaries.bytes, chunk) +
-                                           static_cast<uint32_t>(t % 2 * 8));
-      a[2 * half] = pack_bf16(pair.x, pair.y);
-    }
-    mma_m16n8k16(logits[0], a, q[k][0][0], q[k][0][1]);
-  }
-}
-
-// multiply_values() of 8 summaries.
-template <int kHeadDim>
-__device__ inline void multiply_summary_values(uint32_t values, const uint32_t (&weights)[1][2],
-                                               int lane, Accumulator<kHeadDim, 1>& sum) {
-  const int g = lane / 4;
-  const int t = lane % 4;
-#pragma unroll
-  for (int d = 0; d < kHeadDim / 16; ++d) {
-    uint32_t a[4] = {};
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      float of_slot[2];
-#pragma unroll
-      for (int i = 0; i < 2; ++i) {
-        of_slot[i] = load_shared_float(
-            values + summary_chunk(2 * t + i, 4 * kHeadDim, 4 * d + 2 * half + g / 4) +
-            static_cast<uint32_t>(g % 4 * 4));
-      }
-      a[half] = pack_bf16(of_slot[0], of_slot[1]);
-    }
-    mma_m16n8k16(sum.out[d][0], a, weights[0][0], weights[0][1]);
-  }
-}
-
-// One step: logits^T = K q^T, softmax, out^T += V^T p^T.
-template <int kHeadDim>
-__device__ inline void attend_step(const DecodeAttentionLaunch& p, const BankStep& step,
-                                   const BankBias& bias, uint32_t at,
+__device__ inline void attend_step(const BankBias& bias, float scale, uint32_t at,
                                    const QueryFragments<kHeadDim, 1>& q, int lane,
                                    Accumulator<kHeadDim, 1>& sum) {
-  const bool summary = step.group == BankGroup::summary;
   float logits[1][1][4] = {};
-  if (summary) {
-    multiply_summary_keys<kHeadDim>(p, at, q, lane, logits[0]);
-  } else {
-    multiply_keys<kHeadDim, 1>(at, q, lane, logits[0]);
-  }
+  multiply_keys<kHeadDim, 1>(at, q, lane, logits[0]);
   const float own = bias.value();
-  const float scale = p.scale * kLog2E;
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     const float added = __shfl_sync(0xffffffffu, own, lane / 4 + 8 * half);
@@ -275,12 +200,7 @@ __device__ inline void attend_step(const DecodeAttentionLaunch& p, const BankSte
     weights[0][half] =
         movmatrix_trans(pack_bf16(logits[0][0][2 * half], logits[0][0][2 * half + 1]));
   }
-  const uint32_t values = at + kBankStepBytes<kHeadDim> / 2;
-  if (summary) {
-    multiply_summary_values<kHeadDim>(values, weights, lane, sum);
-  } else {
-    multiply_values<kHeadDim, 1>(values, weights, lane, sum);
-  }
+  multiply_values<kHeadDim, 1>(at + kBankStepBytes<kHeadDim> / 2, weights, lane, sum);
 }
 
 }  // namespace kvg::cuda

@@ -91,7 +91,7 @@ class BankWarp {
           store_newest<kHeadDim>(p_, item, step, at, lane_);
           __syncwarp();
         }
-        attend_step<kHeadDim>(p_, step, bias, at, q, lane_, sum);
+        attend_step<kHeadDim>(bias, p_.scale * kLog2E, at, q, lane_, sum);
         __syncwarp();
         if (i + 1 == steps) finish_item(index, sum);
         start(place);

@@ -14,8 +14,9 @@
 // its own over 16 slots at a time, so that warps never wait for each other while they read.
 //
 // Slots travel as stored bytes, by cp.async into a ring in shared memory. Plain bf16 is what tensor
-// cores read; dense codes become their operands in registers (decode_codes.cuh); other vectors, of
-// which there are few, are decoded from the ring into a tile beside it.
+// cores read, and so are the upper words of f32, which are all that attention takes of it; dense
+// codes become their operands in registers (decode_codes.cuh); other vectors, of which there are
+// few, are decoded from the ring into a tile beside it.
 namespace kvg::cuda {
 
 inline constexpr int kDecodeWarps = 4;
@@ -27,9 +28,10 @@ inline constexpr int kWarpBytes = 16384;
 template <int kHeadDim>
 inline constexpr int kTileBytes = kStepSlots* kHeadDim * 2;
 
-// bf16 as it is: vectors move from slots to tensor cores without being touched.
+// A vector begins with all of it in bf16, which moves to tensor cores without being touched.
 __device__ inline bool is_plain(const DeviceCodec& codec) {
-  return codec.kind == CodecKind::bf16 && codec.band_index == nullptr;
+  return (codec.kind == CodecKind::bf16 || codec.kind == CodecKind::f32) &&
+         codec.band_index == nullptr;
 }
 
 // How tensor cores get at the vectors of a step.
@@ -52,6 +54,7 @@ __device__ inline bool is_tile(SlotForm form) {
 // What a step of 16 slots takes in the ring. Vectors that are no multiple of 16 bytes do not come
 // through it but are decoded from where they are.
 __device__ inline int32_t ring_bytes(const DeviceCodec& codec) {
+  if (is_plain(codec)) return kStepSlots * codec.head_dim * 2;
   return codec.code_bytes % 16 == 0 ? kStepSlots * codec.code_bytes : 0;
 }
 
@@ -80,82 +83,38 @@ struct DecodeVectors {
   uint32_t k, v;
 };
 
-// Some vectors in registers, of 16 that become a tile: a lane has one chunk of each. A tile may
-// take the place of vectors that are at least as long, for those are read before they are
-// overwritten.
+// 16 stored vectors of a band codec, bf16 or the upper words of f32, as a tile. It may take the
+// place of vectors that are at least as long: those are read before they are overwritten.
 template <int kHeadDim>
-struct TileChunks {
-  static constexpr int kChunks = kHeadDim / 8;
-  static constexpr int kRows = 32 / kChunks;  // at once
-  static constexpr int kBatch = 2;            // times
-  uint32_t pairs[kBatch][4];
-
-  __device__ static int row(int batch, int i, int lane) {
-    return (batch * kBatch + i) * kRows + lane / kChunks;
-  }
-  __device__ void store(int batch, int lane, __nv_bfloat16* tile) const {
-    __syncwarp();
-#pragma unroll
-    for (int i = 0; i < kBatch; ++i) {
-      store_chunk<kHeadDim>(tile, row(batch, i, lane), lane % kChunks,
-                            make_uint4(pairs[i][0], pairs[i][1], pairs[i][2], pairs[i][3]));
-    }
-  }
-};
-
-// 16 stored vectors of f32 as a tile, which may take their place.
-template <int kHeadDim>
-__device__ inline void decode_f32(uint32_t stored, int lane, __nv_bfloat16* tile) {
-  using Chunks = TileChunks<kHeadDim>;
-#pragma unroll 1
-  for (int batch = 0; batch < kStepSlots / Chunks::kRows / Chunks::kBatch; ++batch) {
-    Chunks chunks;
-#pragma unroll
-    for (int i = 0; i < Chunks::kBatch; ++i) {
-      const int at = Chunks::row(batch, i, lane) * kHeadDim + lane % Chunks::kChunks * 8;
-      uint32_t x[8];
-      load_shared<32>(stored + static_cast<uint32_t>(4 * at), x);
-#pragma unroll
-      for (int j = 0; j < 4; ++j) {
-        chunks.pairs[i][j] = pack_bf16(__uint_as_float(x[2 * j]), __uint_as_float(x[2 * j + 1]));
-      }
-    }
-    chunks.store(batch, lane, tile);
-  }
-}
-
-// The same of a band codec, f32 or bf16.
-template <int kHeadDim>
-__device__ inline void decode_band(uint32_t stored, bool f32, int32_t code_bytes,
-                                   const int16_t* band, int lane, __nv_bfloat16* tile) {
-  using Chunks = TileChunks<kHeadDim>;
-  const uint4 of_chunk = reinterpret_cast<const uint4*>(band)[lane % Chunks::kChunks];
+__device__ inline void decode_band(uint32_t stored, int32_t code_bytes, const int16_t* band,
+                                   int lane, __nv_bfloat16* tile) {
+  constexpr int kChunks = kHeadDim / 8;
+  constexpr int kRows = 32 / kChunks;  // at once
+  const uint4 of_chunk = reinterpret_cast<const uint4*>(band)[lane % kChunks];
   const uint32_t places[4] = {of_chunk.x, of_chunk.y, of_chunk.z, of_chunk.w};
+  const int first = static_cast<int16_t>(places[0]);
+  // Places ascend, so the six between these two are stored as well.
+  const bool together = first % 8 == 0 && static_cast<int>(places[3] >> 16) == first + 7;
+  const bool none = (places[0] & places[1] & places[2] & places[3]) == 0xffffffffu;
 #pragma unroll 1
-  for (int batch = 0; batch < kStepSlots / Chunks::kRows / Chunks::kBatch; ++batch) {
-    Chunks chunks;
-#pragma unroll
-    for (int i = 0; i < Chunks::kBatch; ++i) {
-      const uint32_t from =
-          stored + static_cast<uint32_t>(Chunks::row(batch, i, lane) * code_bytes);
-      uint32_t x[8];
+  for (int row = lane / kChunks; row < kStepSlots; row += kRows) {
+    const uint32_t from = stored + static_cast<uint32_t>(row * code_bytes);
+    uint32_t pairs[4] = {};
+    if (together) {
+      load_shared<16>(from + static_cast<uint32_t>(2 * first), pairs);
+    } else if (!none) {
 #pragma unroll
       for (int j = 0; j < 8; ++j) {
         const int place = static_cast<int16_t>(places[j / 2] >> (16 * (j % 2)));
-        const auto at = static_cast<uint32_t>(max(place, 0));  // also where nothing is stored
+        if (place < 0) continue;
         uint32_t word[1];
-        if (f32) {
-          load_shared<4>(from + 4 * at, word);
-          word[0] = pack_bf16(__uint_as_float(word[0]), 0.0f);
-        } else {
-          load_shared<2>(from + 2 * at, word);
-        }
-        x[j] = place >= 0 ? word[0] : 0;
+        load_shared<2>(from + static_cast<uint32_t>(2 * place), word);
+        pairs[j / 2] |= word[0] << (16 * (j % 2));
       }
-#pragma unroll
-      for (int j = 0; j < 4; ++j) chunks.pairs[i][j] = x[2 * j] | x[2 * j + 1] << 16;
     }
-    chunks.store(batch, lane, tile);
+    __syncwarp();
+    store_chunk<kHeadDim>(tile, row, lane % kChunks,
+                          make_uint4(pairs[0], pairs[1], pairs[2], pairs[3]));
   }
 }
 
@@ -169,11 +128,7 @@ __device__ inline void decode_vectors(const DeviceSlots& slots, bool value, int3
   auto* tile = static_cast<__nv_bfloat16*>(to);
   const bool in_ring = ring_bytes(codec) > 0;
   if (in_ring && codec.band_index != nullptr && band != nullptr) {
-    return decode_band<kHeadDim>(stored, codec.kind == CodecKind::f32, codec.code_bytes, band, lane,
-                                 tile);
-  }
-  if (in_ring && codec.band_index == nullptr && codec.kind == CodecKind::f32) {
-    return decode_f32<kHeadDim>(stored, lane, tile);
+    return decode_band<kHeadDim>(stored, codec.code_bytes, band, lane, tile);
   }
   const uint8_t* codes =
       (value ? slots.v_codes : slots.k_codes) + kv_head * slots.capacity * codec.code_bytes;
@@ -286,14 +241,14 @@ struct SlotReader {
                             int32_t from, int32_t rows, int lane, int32_t skip) const {
     const int64_t period = slots->capacity * codec.code_bytes;
     codes += kv_head * period;
-    if (plain) return copy_rows(to, codes, from, lane, skip);
+    if (plain) return copy_rows(to, codec, codes, from, lane, skip);
     copy_bytes(to, codes, int64_t{slot(from)} * codec.code_bytes, period, ring_bytes(codec),
                rows * codec.code_bytes, lane);
   }
 
   // Plain rows, swizzled.
-  __device__ void copy_rows(uint32_t to, const uint8_t* codes, int32_t from, int lane,
-                            int32_t skip) const {
+  __device__ void copy_rows(uint32_t to, const DeviceCodec& codec, const uint8_t* codes,
+                            int32_t from, int lane, int32_t skip) const {
     constexpr int kChunks = kHeadDim / 8;
     constexpr int kRows = 32 / kChunks;  // of one access of the warp
     const int chunk = lane % kChunks;
@@ -304,7 +259,7 @@ struct SlotReader {
     for (int i = 0; i < kStepSlots / kRows; ++i) {
       const int32_t index = from + row;
       if (index != skip) {
-        const uint8_t* source = codes + int64_t{at} * (2 * kHeadDim) + 16 * chunk;
+        const uint8_t* source = codes + int64_t{at} * codec.code_bytes + 16 * chunk;
         cp_async_16(to + 2 * static_cast<uint32_t>(tile_chunk<kHeadDim>(row, chunk)),
                     index < end ? source : codes, index < end ? 16 : 0);
       }

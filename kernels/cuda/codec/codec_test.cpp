@@ -6,6 +6,8 @@
 #include "kernels/cuda/codec/slots.h"
 
 #include <algorithm>
+#include <bit>
+#include <cstring>
 #include <limits>
 
 namespace kvg::cuda {
@@ -253,7 +255,53 @@ TEST_P(CudaCodecTest, ExtremeVectors) {
   }
 }
 
+class CudaF32CodecTest : public CudaCodecTest {};
+
+// Any bits: NaN, infinity, halfway between two numbers of bf16.
+TEST_P(CudaF32CodecTest, FloatsAreTheHosts) {
+  const auto codec = GetParam().make();
+  const int rows = 300;
+  Random random(9);
+  std::vector<float> x(static_cast<size_t>(rows * d()));
+  for (float& value : x) {
+    auto bits = static_cast<uint32_t>(random.below(uint64_t{1} << 32));
+    if (random.below(4) == 0) bits = (bits & 0xffff0000u) + 0x8000u;
+    if (random.below(8) == 0) bits |= 0x7f800000u;
+    if (random.below(8) == 0) bits |= 0x7fff8000u;
+    value = std::bit_cast<float>(bits);
+  }
+  std::vector<uint8_t> codes(static_cast<size_t>(rows * codec->code_bytes()));
+  std::vector<float> decoded(x.size());
+  codec->encode({}, x.data(), rows, codes.data(), nullptr);
+  codec->decode(codes.data(), nullptr, rows, decoded.data());
+
+  const TestCodec device(*codec, 1, 1);
+  const TestBuffer in(4 * x.size()), stored(codes.size()), out(4 * x.size());
+  KVG_CHECK_CUDA(cudaMemcpy(in.data(), x.data(), 4 * x.size(), cudaMemcpyHostToDevice));
+  FloatTestLaunch p;
+  p.codec = device.device();
+  p.x = static_cast<const float*>(in.data());
+  p.codes = static_cast<uint8_t*>(stored.data());
+  p.back = static_cast<float*>(out.data());
+  p.rows = rows;
+  KVG_CHECK_CUDA(launch(p, nullptr));
+  std::vector<uint8_t> got_codes(codes.size());
+  std::vector<float> got(x.size());
+  KVG_CHECK_CUDA(cudaMemcpy(got_codes.data(), stored.data(), codes.size(), cudaMemcpyDeviceToHost));
+  KVG_CHECK_CUDA(cudaMemcpy(got.data(), out.data(), 4 * x.size(), cudaMemcpyDeviceToHost));
+  EXPECT_EQ(got_codes, codes);
+  EXPECT_EQ(std::memcmp(got.data(), decoded.data(), 4 * x.size()), 0);
+}
+
+std::vector<CodecCase> f32_cases() {
+  std::vector<CodecCase> cases = all_codec_cases();
+  std::erase_if(cases, [](const CodecCase& c) { return c.spec.kind != CodecKind::f32; });
+  return cases;
+}
+
 INSTANTIATE_TEST_SUITE_P(All, CudaCodecTest, testing::ValuesIn(all_codec_cases()),
+                         [](const auto& instance) { return instance.param.name; });
+INSTANTIATE_TEST_SUITE_P(All, CudaF32CodecTest, testing::ValuesIn(f32_cases()),
                          [](const auto& instance) { return instance.param.name; });
 
 // vNMSE with least-squares scales at head_dim 128 (codec_error_law_test.cpp has the law).

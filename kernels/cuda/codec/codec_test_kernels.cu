@@ -41,6 +41,19 @@ __global__ void frame_kernel(const FrameTestLaunch p) {
   for (int i = 0; i < kWidth; ++i) vector[i] = x[i];
 }
 
+template <int kHeadDim>
+__global__ void float_kernel(const FloatTestLaunch p) {
+  constexpr int kWidth = kLaneWidth<kHeadDim>;
+  const int64_t first = int64_t{blockIdx.x} * kHeadDim + lane_id() * kWidth;
+  uint8_t* codes = p.codes + int64_t{blockIdx.x} * p.codec.code_bytes;
+  float x[kWidth];
+  for (int i = 0; i < kWidth; ++i) x[i] = p.x[first + i];
+  warp_encode<kHeadDim>(p.codec, 0, 0, false, x, codes, nullptr);
+  __syncwarp();
+  warp_decode<kHeadDim>(p.codec, codes, nullptr, x);
+  for (int i = 0; i < kWidth; ++i) p.back[first + i] = x[i];
+}
+
 }  // namespace
 
 cudaError_t launch(const TileTestLaunch& p, cudaStream_t stream) {
@@ -49,6 +62,16 @@ cudaError_t launch(const TileTestLaunch& p, cudaStream_t stream) {
     tile_kernel<64><<<1, kTileThreads, 0, stream>>>(p);
   } else {
     tile_kernel<128><<<1, kTileThreads, 0, stream>>>(p);
+  }
+  return cudaGetLastError();
+}
+
+cudaError_t launch(const FloatTestLaunch& p, cudaStream_t stream) {
+  const auto blocks = static_cast<unsigned>(p.rows);
+  if (p.codec.head_dim == 64) {
+    float_kernel<64><<<blocks, 32, 0, stream>>>(p);
+  } else {
+    float_kernel<128><<<blocks, 32, 0, stream>>>(p);
   }
   return cudaGetLastError();
 }

@@ -33,7 +33,17 @@ struct FrameTestLaunch {
   int rows = 0;
 };
 
+// Floats of any precision (stores take bf16) into codes, and back from them; codecs without scales.
+struct FloatTestLaunch {
+  DeviceCodec codec;
+  const float* x = nullptr;  // [rows, head_dim]
+  uint8_t* codes = nullptr;  // [rows, code_bytes]
+  float* back = nullptr;     // [rows, head_dim]
+  int rows = 0;
+};
+
 cudaError_t launch(const TileTestLaunch& params, cudaStream_t stream);
 cudaError_t launch(const FrameTestLaunch& params, cudaStream_t stream);
+cudaError_t launch(const FloatTestLaunch& params, cudaStream_t stream);
 
 }  // namespace kvg::cuda

@@ -3,6 +3,7 @@
 #include "kernels/cuda/attention/mma.cuh"
 #include "kernels/cuda/codec/codes.cuh"
 #include "kernels/cuda/codec/device_codec.h"
+#include "kernels/cuda/codec/f32.cuh"
 
 #include <cstdint>
 
@@ -113,10 +114,9 @@ __device__ inline uint4 unrotated_chunk(const DeviceCodec& codec, const uint8_t*
   const bool wide = codec.kind == CodecKind::f32;
   if (codec.band_index == nullptr && !wide) return reinterpret_cast<const uint4*>(codes)[chunk];
   if (codec.band_index == nullptr) {
-    const float4 a = reinterpret_cast<const float4*>(codes)[2 * chunk];
-    const float4 b = reinterpret_cast<const float4*>(codes)[2 * chunk + 1];
-    return make_uint4(pack_bf16(a.x, a.y), pack_bf16(a.z, a.w), pack_bf16(b.x, b.y),
-                      pack_bf16(b.z, b.w));
+    const auto x = load_f32<8>(codes, chunk, codec.head_dim);
+    return make_uint4(pack_bf16(x.word[0], x.word[1]), pack_bf16(x.word[2], x.word[3]),
+                      pack_bf16(x.word[4], x.word[5]), pack_bf16(x.word[6], x.word[7]));
   }
   const auto index = reinterpret_cast<const uint4*>(codec.band_index)[chunk];
   const uint32_t pairs[4] = {index.x, index.y, index.z, index.w};
@@ -125,7 +125,7 @@ __device__ inline uint4 unrotated_chunk(const DeviceCodec& codec, const uint8_t*
   for (int j = 0; j < 8; ++j) {
     const auto at = static_cast<int16_t>(pairs[j / 2] >> (16 * (j % 2)));
     if (at < 0) continue;
-    const uint32_t value = wide ? pack_bf16(reinterpret_cast<const float*>(codes)[at], 0.0f)
+    const uint32_t value = wide ? pack_bf16(load_f32(codes, at, codec.band_count), 0.0f)
                                 : uint32_t{reinterpret_cast<const uint16_t*>(codes)[at]};
     words[j / 2] |= value << (16 * (j % 2));
   }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "kernels/cuda/codec/device_codec.h"
+#include "kernels/cuda/codec/f32.cuh"
 #include "kernels/cuda/codec/warp_eden.cuh"
 #include "kernels/cuda/codec/warp_rotation.cuh"
 #include "kernels/dtype.h"
@@ -26,7 +27,7 @@ __device__ inline void warp_encode_band(const DeviceCodec& codec,
     const int at = codec.band_index[lane_id() * kLaneWidth<kHeadDim> + i];
     if (at < 0) continue;
     if (codec.kind == CodecKind::f32) {
-      reinterpret_cast<float*>(codes)[at] = x[i];
+      store_f32(x[i], at, codec.band_count, codes);
     } else {
       reinterpret_cast<__nv_bfloat16*>(codes)[at] = __float2bfloat16_rn(x[i]);
     }
@@ -42,17 +43,12 @@ __device__ inline void warp_decode_band(const DeviceCodec& codec, const uint8_t*
     x[i] = 0;
     if (at < 0) continue;
     x[i] = codec.kind == CodecKind::f32
-               ? reinterpret_cast<const float*>(codes)[at]
+               ? load_f32(codes, at, codec.band_count)
                : __bfloat162float(reinterpret_cast<const __nv_bfloat16*>(codes)[at]);
   }
 }
 
-// The lane's coordinates as kLaneWidth words of one type, moved by one access.
-template <typename Word, int kWidth>
-struct alignas(sizeof(Word) * kWidth) LaneWords {
-  Word word[kWidth];
-};
-
+// The lane's coordinates as kLaneWidth words of one type.
 template <typename Word, int kWidth>
 __device__ inline LaneWords<Word, kWidth>* lane_words(uint8_t* codes) {
   return reinterpret_cast<LaneWords<Word, kWidth>*>(codes) + lane_id();
@@ -138,7 +134,7 @@ __device__ inline void warp_encode(const DeviceCodec& codec, const WarpRotation<
       LaneWords<float, kWidth> words;
 #pragma unroll
       for (int i = 0; i < kWidth; ++i) words.word[i] = x[i];
-      *lane_words<float, kWidth>(codes) = words;
+      store_f32(words, lane_id(), kHeadDim, codes);
       return;
     }
     case CodecKind::bf16: {
@@ -176,7 +172,7 @@ __device__ inline void warp_decode(const DeviceCodec& codec, const uint8_t* code
   const float factor = codec.scaled ? __half2float(__ushort_as_half(*scale)) : 1.0f;
   switch (codec.kind) {
     case CodecKind::f32: {
-      const auto words = *lane_words<float, kWidth>(codes);
+      const auto words = load_f32<kWidth>(codes, lane_id(), kHeadDim);
 #pragma unroll
       for (int i = 0; i < kWidth; ++i) x[i] = words.word[i];
       return;

@@ -83,11 +83,7 @@ class SummaryCounts {
   float count_[2], log_weight_[2];
 };
 
-// A lane's coordinates of an average, and of a token, by one access.
-template <int kWidth>
-__device__ inline LaneWords<float, kWidth>* lane_floats(float* row) {
-  return reinterpret_cast<LaneWords<float, kWidth>*>(row) + lane_id();
-}
+// A lane's coordinates of an average follow those of a token.
 template <int kWidth>
 __device__ inline void move_lane(const __nv_bfloat16* token, float rate,
                                  LaneWords<float, kWidth>& x) {
@@ -102,16 +98,14 @@ __device__ inline void move_lane(const __nv_bfloat16* token, float rate,
 // The averages of one head follow the decisions of a tile: keys [slots, kDim / 2], values [slots,
 // kDim]; several tokens of one slot in order. decisions [kLiveTile], 16-byte aligned. Warps as in
 // LiveGroups::each().
-template <int kDim>
+template <int kDim, typename Averages>
 __device__ inline void move_averages(const SummaryTokenView& tokens, const int* decisions,
-                                     float eta, bool gated, float* keys, float* values, int warp,
-                                     int warps) {
+                                     float eta, bool gated, Averages keys, Averages values,
+                                     int warp, int warps) {
   constexpr int kBand = kDim / 2;
   LiveGroups(decisions).each(warp, warps, [&](int slot, unsigned group) {
-    auto* key = lane_floats<kBand / 32>(keys + static_cast<int64_t>(slot) * kBand);
-    auto* value = lane_floats<kDim / 32>(values + static_cast<int64_t>(slot) * kDim);
-    auto k = *key;
-    auto v = *value;
+    auto k = load_average<kBand, kBand / 32>(keys, slot, lane_id());
+    auto v = load_average<kDim, kDim / 32>(values, slot, lane_id());
     for (; group != 0; group &= group - 1) {
       const int t = __ffs(static_cast<int>(group)) - 1;
       const bool opens = decisions[t] >= kOpens;
@@ -119,8 +113,8 @@ __device__ inline void move_averages(const SummaryTokenView& tokens, const int* 
       move_lane<kBand / 32>(tokens.keys + t * kTokenStride<kBand>, rate, k);
       move_lane<kDim / 32>(tokens.values + t * kTokenStride<kDim>, rate, v);
     }
-    *key = k;
-    *value = v;
+    store_average<kBand>(k, keys, slot, lane_id());
+    store_average<kDim>(v, values, slot, lane_id());
   });
 }
 

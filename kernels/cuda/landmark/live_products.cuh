@@ -50,11 +50,35 @@ __device__ inline float quad_sum(float value) {
   return value + __shfl_xor_sync(kWarp, value, 2);
 }
 
-// c[i] as mma_m16n8k16: <token, slot>, and |slot|^2 of the lane's row, for eight averages: `row` is
-// that of slot g, null for one beyond the bank.
-template <int kWidth>
-__device__ inline float average_products(const __nv_bfloat16* tokens, const float* row,
-                                         float (&c)[4]) {
+// Averages [slots, kWidth] of one head: floats, in shared memory, or as they are stored.
+struct StoredAverages {
+  uint8_t* codes;
+};
+// Coordinates [kCount i, kCount (i + 1)) of a slot.
+template <int kWidth, int kCount>
+__device__ inline LaneWords<float, kCount> load_average(const float* averages, int slot, int i) {
+  return reinterpret_cast<const LaneWords<float, kCount>*>(averages + slot * kWidth)[i];
+}
+template <int kWidth, int kCount>
+__device__ inline LaneWords<float, kCount> load_average(StoredAverages averages, int slot, int i) {
+  return load_f32<kCount>(averages.codes + slot * (4 * kWidth), i, kWidth);
+}
+template <int kWidth, int kCount>
+__device__ inline void store_average(const LaneWords<float, kCount>& x, float* averages, int slot,
+                                     int i) {
+  reinterpret_cast<LaneWords<float, kCount>*>(averages + slot * kWidth)[i] = x;
+}
+template <int kWidth, int kCount>
+__device__ inline void store_average(const LaneWords<float, kCount>& x, StoredAverages averages,
+                                     int slot, int i) {
+  store_f32(x, i, kWidth, averages.codes + slot * (4 * kWidth));
+}
+
+// c[i] as mma_m16n8k16: <token, slot>, and |slot|^2 of the lane's row, for eight averages: row g is
+// `slot` of `averages`, zeros where it is not `there`.
+template <int kWidth, typename Averages>
+__device__ inline float average_products(const __nv_bfloat16* tokens, Averages averages, int slot,
+                                         bool there, float (&c)[4]) {
   __syncwarp();  // products are a warp's, and what came before may have been a lane's
   float middle[4] = {}, low[4] = {};
   float squares = 0;
@@ -64,11 +88,9 @@ __device__ inline float average_products(const __nv_bfloat16* tokens, const floa
   for (int step = 0; step < kWidth / 16; ++step) {
     uint32_t a[4];
     load_tokens<kWidth>(tokens, step, a);
-    float4 quad = make_float4(0, 0, 0, 0);
-    if (row != nullptr) {
-      quad = *reinterpret_cast<const float4*>(row + 16 * step + 4 * (lane_id() % 4));
-    }
-    float x[4] = {quad.x, quad.y, quad.z, quad.w};
+    LaneWords<float, 4> quad{};
+    if (there) quad = load_average<kWidth, 4>(averages, slot, 4 * step + lane_id() % 4);
+    float(&x)[4] = quad.word;
 #pragma unroll
     for (int i = 0; i < 4; ++i) squares = fmaf(x[i], x[i], squares);
     const auto add = [&](float(&sums)[4]) {
@@ -148,16 +170,15 @@ __device__ inline void store_columns(float* products, int first, const float (&c
   column[kLiveTile + g + 8] = c[3] * inverse[g + 8];
 }
 
-// With slots [8 task, 8 task + 8) of the summary bank; `inverse` [t'] of the tokens, `slots`
+// With slots [8 task, 8 task + 8) of the summary bank; `inverse` [t'] of the tokens, `averages`
 // [count, kBand].
 inline constexpr int kSlotTasks = kLiveSlots / 8;
-template <int kBand>
+template <int kBand, typename Averages>
 __device__ inline void slot_products(int task, const __nv_bfloat16* tokens, const float* inverse,
-                                     const float* slots, int count, float* part) {
+                                     Averages averages, int count, float* part) {
   const int slot = 8 * task + lane_id() / 4;
   float c[4];
-  const float squares = average_products<kBand>(
-      tokens, slot < count ? slots + static_cast<int64_t>(slot) * kBand : nullptr, c);
+  const float squares = average_products<kBand>(tokens, averages, slot, slot < count, c);
   store_columns(part + SummaryPart::kSlots, 8 * task, c, inverse);
   if (lane_id() % 4 != 0) return;
   part[SummaryPart::kSquares + slot] = squares;

@@ -24,7 +24,7 @@ using SummaryLink = LiveLink<SummaryPart::kFloats, SummaryPart::kStride, kLiveHe
 
 template <int kDim>
 struct SummaryScanShared {
-  alignas(16) float keys[kLiveSlots * kDim / 2];  // as in global memory, and so are the values
+  alignas(16) float keys[kLiveSlots * kDim / 2];
   alignas(16) float values[kLiveSlots * kDim];
   alignas(16) SummaryTokens<kDim> tokens[4];
   alignas(16) __nv_bfloat16 fetched[2][kLiveTile * kDim];  // keys, all dimensions
@@ -129,18 +129,25 @@ class SummaryScan {
   }
 
   // The head's keys or values, between global and shared memory.
-  __device__ void read_slots(const uint8_t* codes, float* slots, int width) const {
-    const auto* from = reinterpret_cast<const float4*>(codes) + int64_t{head_} * slots_ * width / 4;
-    for (int i = static_cast<int>(threadIdx.x); i < kLiveSlots * width / 4;
+  template <int kWidth>
+  __device__ void read_slots(uint8_t* codes, float* slots) const {
+    const StoredAverages from{codes + int64_t{head_} * slots_ * (4 * kWidth)};
+    for (int i = static_cast<int>(threadIdx.x); i < kLiveSlots * kWidth / 4;
          i += 32 * kLiveWorkers) {
-      reinterpret_cast<float4*>(slots)[i] =
-          i < slots_ * width / 4 ? from[i] : make_float4(0, 0, 0, 0);
+      const int slot = i / (kWidth / 4);
+      const int quad = i % (kWidth / 4);
+      LaneWords<float, 4> x{};
+      if (slot < slots_) x = load_average<kWidth, 4>(from, slot, quad);
+      store_average<kWidth>(x, slots, slot, quad);
     }
   }
-  __device__ void write_slots(uint8_t* codes, const float* slots, int width) const {
-    auto* to = reinterpret_cast<float4*>(codes) + int64_t{head_} * slots_ * width / 4;
-    for (int i = static_cast<int>(threadIdx.x); i < slots_ * width / 4; i += 32 * kLiveWorkers) {
-      to[i] = reinterpret_cast<const float4*>(slots)[i];
+  template <int kWidth>
+  __device__ void write_slots(uint8_t* codes, const float* slots) const {
+    const StoredAverages to{codes + int64_t{head_} * slots_ * (4 * kWidth)};
+    for (int i = static_cast<int>(threadIdx.x); i < slots_ * kWidth / 4; i += 32 * kLiveWorkers) {
+      const int slot = i / (kWidth / 4);
+      const int quad = i % (kWidth / 4);
+      store_average<kWidth>(load_average<kWidth, 4>(slots, slot, quad), to, slot, quad);
     }
   }
   // Rounds the averages to bf16, keys whole, as attention reads them.
@@ -151,7 +158,8 @@ class SummaryScan {
 #pragma unroll 1
     for (int slot = warp_; slot < slots_; slot += kLiveWorkers) {
       to_keys[slot * 32] = band.expand(s_.keys + slot * kBand);
-      to_values[slot * 32] = round_lane<kDim>(*lane_floats<kDim / 32>(s_.values + slot * kDim));
+      to_values[slot * 32] =
+          round_lane<kDim>(load_average<kDim, kDim / 32>(s_.values, slot, lane_id()));
     }
   }
 
@@ -170,8 +178,8 @@ class SummaryScan {
   __device__ void work() {
     const LaneBand<kDim> band(p_.slow_dims, kBand);
     const float eta = p_.eta[head_];
-    read_slots(p_.bank.summary.k_codes, s_.keys, kBand);
-    read_slots(p_.bank.summary.v_codes, s_.values, kDim);
+    read_slots<kBand>(p_.bank.summary.k_codes, s_.keys);
+    read_slots<kDim>(p_.bank.summary.v_codes, s_.values);
     LiveTiles walk = tiles();
     int known = 0;  // tiles brought
 #pragma unroll 1
@@ -184,8 +192,8 @@ class SummaryScan {
       if (ahead) multiply_and_send(i + 2);
     }
     sync_workers();
-    write_slots(p_.bank.summary.k_codes, s_.keys, kBand);
-    write_slots(p_.bank.summary.v_codes, s_.values, kDim);
+    write_slots<kBand>(p_.bank.summary.k_codes, s_.keys);
+    write_slots<kDim>(p_.bank.summary.v_codes, s_.values);
   }
 
   __device__ void follow_decisions(int index, float eta, const LaneBand<kDim>& band) {

@@ -87,11 +87,11 @@ class SummaryStep {
   static_assert(kArrangers <= kStepThreads);
   static constexpr int kArrangeBarrier = 1;
 
-  __device__ float* keys(int head) const {
-    return reinterpret_cast<float*>(bank_.summary.k_codes) + int64_t{head} * slots_ * kBand;
+  __device__ StoredAverages keys(int head) const {
+    return {bank_.summary.k_codes + int64_t{head} * slots_ * (4 * kBand)};
   }
-  __device__ float* values(int head) const {
-    return reinterpret_cast<float*>(bank_.summary.v_codes) + int64_t{head} * slots_ * kDim;
+  __device__ StoredAverages values(int head) const {
+    return {bank_.summary.v_codes + int64_t{head} * slots_ * (4 * kDim)};
   }
 
   __device__ void multiply(int head, int task) {
