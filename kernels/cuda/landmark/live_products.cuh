@@ -5,6 +5,7 @@
 #include "kernels/cuda/landmark/live_rules.h"
 
 #include <cstdint>
+#include <type_traits>
 
 #include <cuda_bf16.h>
 
@@ -74,6 +75,31 @@ __device__ inline void store_average(const LaneWords<float, kCount>& x, StoredAv
   store_f32(x, i, kWidth, averages.codes + slot * (4 * kWidth));
 }
 
+// Four coordinates of an average, and the first of the three bf16 numbers that each is.
+struct AverageQuad {
+  float x[4] = {};
+  uint32_t first[2] = {};  // pairs
+};
+template <int kWidth>
+__device__ inline AverageQuad load_quad(const float* averages, int slot, int i) {
+  const auto quad = load_average<kWidth, 4>(averages, slot, i);
+  return {{quad.word[0], quad.word[1], quad.word[2], quad.word[3]},
+          {pack_bf16(quad.word[0], quad.word[1]), pack_bf16(quad.word[2], quad.word[3])}};
+}
+template <int kWidth>
+__device__ inline AverageQuad load_quad(StoredAverages averages, int slot, int i) {
+  const auto* words = reinterpret_cast<const uint2*>(averages.codes + slot * (4 * kWidth));
+  const uint2 upper = words[i];
+  const uint2 rest = words[kWidth / 4 + i];
+  const auto low = [](uint32_t a, uint32_t b) {
+    return join_float({static_cast<uint16_t>(a), static_cast<uint16_t>(b)});
+  };
+  const auto high = [&](uint32_t a, uint32_t b) { return low(a >> 16, b >> 16); };
+  return {
+      {low(upper.x, rest.x), high(upper.x, rest.x), low(upper.y, rest.y), high(upper.y, rest.y)},
+      {upper.x, upper.y}};
+}
+
 // c[i] as mma_m16n8k16: <token, slot>, and |slot|^2 of the lane's row, for eight averages: row g is
 // `slot` of `averages`, zeros where it is not `there`.
 template <int kWidth, typename Averages>
@@ -84,27 +110,33 @@ __device__ inline float average_products(const __nv_bfloat16* tokens, Averages a
   float squares = 0;
 #pragma unroll
   for (int i = 0; i < 4; ++i) c[i] = 0;
+  // From global memory all are asked for at once: a step waits for hardly anything else.
+  constexpr int kAtOnce = std::is_pointer_v<Averages> ? 1 : kWidth / 16;
 #pragma unroll 2
-  for (int step = 0; step < kWidth / 16; ++step) {
-    uint32_t a[4];
-    load_tokens<kWidth>(tokens, step, a);
-    LaneWords<float, 4> quad{};
-    if (there) quad = load_average<kWidth, 4>(averages, slot, 4 * step + lane_id() % 4);
-    float(&x)[4] = quad.word;
+  for (int first = 0; first < kWidth / 16; first += kAtOnce) {
+    AverageQuad quads[kAtOnce];
 #pragma unroll
-    for (int i = 0; i < 4; ++i) squares = fmaf(x[i], x[i], squares);
-    const auto add = [&](float(&sums)[4]) {
-      const uint32_t b0 = pack_bf16(x[0], x[1]);
-      const uint32_t b1 = pack_bf16(x[2], x[3]);
-      mma_m16n8k16(sums, a, b0, b1);
-      x[0] -= bf16_low(b0);
-      x[1] -= bf16_high(b0);
-      x[2] -= bf16_low(b1);
-      x[3] -= bf16_high(b1);
-    };
-    add(c);
-    add(middle);
-    add(low);
+    for (int i = 0; i < kAtOnce; ++i) {
+      if (there) quads[i] = load_quad<kWidth>(averages, slot, 4 * (first + i) + lane_id() % 4);
+    }
+#pragma unroll
+    for (int i = 0; i < kAtOnce; ++i) {
+      uint32_t a[4];
+      load_tokens<kWidth>(tokens, first + i, a);
+      float(&x)[4] = quads[i].x;
+#pragma unroll
+      for (int j = 0; j < 4; ++j) squares = fmaf(x[j], x[j], squares);
+      const auto add = [&](float(&sums)[4], uint32_t b0, uint32_t b1) {
+        mma_m16n8k16(sums, a, b0, b1);
+        x[0] -= bf16_low(b0);
+        x[1] -= bf16_high(b0);
+        x[2] -= bf16_low(b1);
+        x[3] -= bf16_high(b1);
+      };
+      add(c, quads[i].first[0], quads[i].first[1]);
+      add(middle, pack_bf16(x[0], x[1]), pack_bf16(x[2], x[3]));
+      add(low, pack_bf16(x[0], x[1]), pack_bf16(x[2], x[3]));
+    }
   }
 #pragma unroll
   for (int i = 0; i < 4; ++i) c[i] += middle[i] + low[i];
