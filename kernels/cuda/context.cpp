@@ -213,8 +213,8 @@ void CudaContext::end_beside(int layer) {
 }
 
 int CudaContext::multiprocessors_beside() const {
-  // A bank update: two clusters of eight thread blocks (landmark/live_scan.h).
-  constexpr int kEach = 16;
+  // A bank update: a cluster of nine thread blocks (landmark/live_scan.h), and products go by twos.
+  constexpr int kEach = 10;
   const size_t at_once = std::min(impl_->pending.size(), impl_->beside.size());
   return kEach * static_cast<int>(at_once);
 }

@@ -13,6 +13,9 @@ struct ClusterLaunch {
   bool cluster;           // with the instructions of clusters, be it of one CTA
 };
 
+// CTAs of a cluster that every device of compute capability 9.0 has room for.
+inline constexpr int kPortableCluster = 8;
+
 template <typename Params>
 cudaError_t launch_clusters(void (*kernel)(Params), const Params& params,
                             const ClusterLaunch& shape, cudaStream_t stream) {
@@ -20,6 +23,11 @@ cudaError_t launch_clusters(void (*kernel)(Params), const Params& params,
                                                   cudaFuncAttributeMaxDynamicSharedMemorySize,
                                                   static_cast<int>(shape.shared_bytes));
   if (status != cudaSuccess) return status;
+  if (shape.ctas > kPortableCluster) {
+    const cudaError_t larger = cudaFuncSetAttribute(
+        reinterpret_cast<const void*>(kernel), cudaFuncAttributeNonPortableClusterSizeAllowed, 1);
+    if (larger != cudaSuccess) return larger;
+  }
   cudaLaunchAttribute cluster{};
   cluster.id = cudaLaunchAttributeClusterDimension;
   cluster.val.clusterDim.x = static_cast<unsigned>(shape.ctas);

@@ -95,15 +95,47 @@ __device__ inline void move_lane(const __nv_bfloat16* token, float rate,
   }
 }
 
+// One coordinate of averages [slots, width] and tokens, rows `stride` apart, all in shared memory.
+struct LiveCoordinate {
+  const __nv_bfloat16* token;  // of the first row
+  int stride;
+  float* average;
+  int width;
+
+  // Follows the decisions of a tile [kLiveTile], 16-byte aligned. Takes as long, however many
+  // tokens go to one slot.
+  __device__ void move(const int* decisions, const float* gate, float eta, bool gated) const {
+#pragma unroll 1
+    for (int first = 0; first < kLiveTile; first += 4) {
+      const int4 taken = *reinterpret_cast<const int4*>(decisions + first);
+      const float4 gates = *reinterpret_cast<const float4*>(gate + first);
+      const __nv_bfloat16* from = token + first * stride;
+      const float to[4] = {__bfloat162float(from[0]), __bfloat162float(from[stride]),
+                           __bfloat162float(from[2 * stride]), __bfloat162float(from[3 * stride])};
+      move(taken.x, gated ? __fmul_rn(eta, gates.x) : eta, to[0]);
+      move(taken.y, gated ? __fmul_rn(eta, gates.y) : eta, to[1]);
+      move(taken.z, gated ? __fmul_rn(eta, gates.z) : eta, to[2]);
+      move(taken.w, gated ? __fmul_rn(eta, gates.w) : eta, to[3]);
+    }
+  }
+
+ private:
+  __device__ void move(int taken, float rate, float to) const {
+    if (taken < 0) return;
+    const auto slot = static_cast<unsigned>(taken) % kOpens;
+    float& x = average[slot * width];
+    x = __fmaf_rn(taken >= kOpens ? 1.0f : rate, __fsub_rn(to, x), x);
+  }
+};
+
 // The averages of one head follow the decisions of a tile: keys [slots, kDim / 2], values [slots,
-// kDim]; several tokens of one slot in order. decisions [kLiveTile], 16-byte aligned. Warps as in
-// LiveGroups::each().
-template <int kDim, typename Averages>
+// kDim]; several tokens of one slot in order. decisions [kLiveTile]; one warp.
+template <int kDim>
 __device__ inline void move_averages(const SummaryTokenView& tokens, const int* decisions,
-                                     float eta, bool gated, Averages keys, Averages values,
-                                     int warp, int warps) {
+                                     float eta, bool gated, StoredAverages keys,
+                                     StoredAverages values) {
   constexpr int kBand = kDim / 2;
-  LiveGroups(decisions).each(warp, warps, [&](int slot, unsigned group) {
+  LiveGroups(decisions).each([&](int slot, unsigned group) {
     auto k = load_average<kBand, kBand / 32>(keys, slot, lane_id());
     auto v = load_average<kDim, kDim / 32>(values, slot, lane_id());
     for (; group != 0; group &= group - 1) {

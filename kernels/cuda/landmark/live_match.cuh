@@ -10,23 +10,35 @@
 // Which tokens of an eviction the exact bank takes, and where.
 namespace kvg::cuda {
 
-inline constexpr int kMatchWarps = 8;
-inline constexpr int kMatchThreads = 32 * kMatchWarps;
-static_assert(kMatchThreads == kLiveBlock && kMatchThreads == kLiveTile * kLiveTile);
-
 struct ExactMatchShared {
-  alignas(16) float sums[ExactPart::kFloats];  // means over heads
   alignas(16) float gate[kLiveBlock];
   alignas(16) float match[kLiveBlock];  // similarity with the most similar slot
-  int32_t order[kLiveBlock];
-  int32_t targets[kLiveTile];  // of the last pass
+  int16_t order[kLiveBlock];            // room is short
+  int32_t targets[kLiveTile];           // of the last pass
   uint64_t valid;
 };
 
-// Takes the decisions of one pass after the other. kMatchWarps warps, `thread` counts their
-// threads; the first of them knows validity and stamps, slots l and l + 32 by lane l.
+// Takes the decisions of one pass after the other. kWarps warps, `thread` counts their threads; the
+// first of them knows validity and stamps, slots l and l + 32 by lane l.
+template <int kWarps>
 class ExactMatcher {
  public:
+  static constexpr int kThreads = 32 * kWarps;
+  static constexpr int kEach = kLiveBlock / kThreads;  // tokens of an eviction, of a thread
+  // Gates of tokens thread, thread + kThreads, ... of an eviction.
+  struct Gates {
+    float at[kEach];
+    __device__ static Gates read(const float* gate, int tokens, int thread) {
+      Gates gates;
+#pragma unroll
+      for (int i = 0; i < kEach; ++i) {
+        const int token = thread + i * kThreads;
+        gates.at[i] = token < tokens ? gate[token] : 0;
+      }
+      return gates;
+    }
+  };
+
   __device__ ExactMatcher(const DeviceLandmarkBank& bank, const LiveRules& rules, int kv_heads,
                           int64_t first_position, ExactMatchShared& shared, int thread, int barrier)
       : rules_(rules),
@@ -45,10 +57,11 @@ class ExactMatcher {
     }
   }
 
-  // Before the first pass of an eviction, whose token `thread` has this gate.
-  __device__ void open(const ExactPass& pass, float gate) {
+  // Before the first pass of an eviction.
+  __device__ void open(const ExactPass& pass, const Gates& gates) {
     sync();
-    s_.gate[thread_] = gate;
+#pragma unroll
+    for (int i = 0; i < kEach; ++i) s_.gate[thread_ + i * kThreads] = gates.at[i];
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
       const int position = lane_id() + 32 * i;
@@ -59,10 +72,13 @@ class ExactMatcher {
     }
   }
 
-  // ExactMatchShared::sums of the pass from parts [kv_heads, ExactPart], `stride` apart.
-  __device__ void add_heads(const float* parts, int stride) {
+  // Means over heads of the pass, an ExactPart.
+  __device__ void use_sums(float* sums) { sums_ = sums; }
+  // The same from parts [kv_heads, ExactPart], `stride` apart, in the place of the first.
+  __device__ void add_heads(float* parts, int stride) {
+    use_sums(parts);
     const float share = 1.0f / static_cast<float>(kv_heads_);
-    for (int i = thread_; i < ExactPart::kFloats / 4; i += kMatchThreads) {
+    for (int i = thread_; i < ExactPart::kFloats / 4; i += kThreads) {
       float4 sum = make_float4(0, 0, 0, 0);
 #pragma unroll
       for (int head = 0; head < kLiveHeads; ++head) {
@@ -73,7 +89,7 @@ class ExactMatcher {
         sum.z += part.z;
         sum.w += part.w;
       }
-      reinterpret_cast<float4*>(s_.sums)[i] =
+      reinterpret_cast<float4*>(sums_)[i] =
           make_float4(sum.x * share, sum.y * share, sum.z * share, sum.w * share);
     }
   }
@@ -81,12 +97,14 @@ class ExactMatcher {
   // What the writes of the pass before do to sums that were taken before them.
   __device__ void follow_writes() {
     sync();
-    const int place = thread_ / kLiveTile;
     const int row = thread_ % kLiveTile;
-    const int slot = s_.targets[place];
-    if (slot < 0) return;
-    s_.sums[ExactPart::kSlots + row * ExactPart::kRow + slot] =
-        s_.sums[ExactPart::kBefore + place * kLiveTile + row];
+#pragma unroll
+    for (int place = thread_ / kLiveTile; place < kLiveTile; place += kThreads / kLiveTile) {
+      const int slot = s_.targets[place];
+      if (slot < 0) continue;
+      sums_[ExactPart::kSlots + row * ExactPart::kRow + slot] =
+          sums_[ExactPart::kBefore + place * kLiveTile + row];
+    }
   }
 
   // With the sums of the pass. Returns, in the first warp, 32 words: of each token of the pass the
@@ -121,7 +139,7 @@ class ExactMatcher {
   }
 
  private:
-  __device__ void sync() const { bar_sync(barrier_, kMatchThreads); }
+  __device__ void sync() const { bar_sync(barrier_, kThreads); }
 
   __device__ void publish_valid() {
     const uint64_t low = __ballot_sync(kWarp, valid_[0]);
@@ -132,10 +150,11 @@ class ExactMatcher {
   __device__ void match_rows(const ExactPass& pass) {
     const bool low = (s_.valid >> lane_id() & 1u) != 0;
     const bool high = (s_.valid >> (lane_id() + 32) & 1u) != 0;
-    for (int row = thread_ / 32; row < pass.count; row += kMatchWarps) {
-      const float* at = s_.sums + ExactPart::kSlots + row * ExactPart::kRow + lane_id();
-      const LiveBest best = warp_best_of(low ? at[0] : -INFINITY, high ? at[32] : -INFINITY);
-      if (lane_id() == 0) s_.match[pass.first + row] = rules_.novelty ? best.score : 0;
+    for (int row = thread_ / 32; row < pass.count; row += kWarps) {
+      const float* at = sums_ + ExactPart::kSlots + row * ExactPart::kRow + lane_id();
+      const LiveBest best =
+          warp_best_of(ordered(low ? at[0] : -INFINITY), ordered(high ? at[32] : -INFINITY));
+      if (lane_id() == 0) s_.match[pass.first + row] = rules_.novelty ? best.score() : 0;
     }
   }
 
@@ -144,28 +163,35 @@ class ExactMatcher {
   __device__ void put_in_order(int tokens) {
     const bool few = tokens <= 32;
     if (few && thread_ >= 32) return;
-    s_.order[thread_] = thread_;  // stays where gates are NaN and ranks make no sense
-    few ? __syncwarp() : sync();
-    if (thread_ < tokens) {
-      const float gate = s_.gate[thread_];
-      const float match = s_.match[thread_];
-      int rank = 0;
-      for (int first = 0; first < tokens; first += 4) {
-        const float4 gates = *reinterpret_cast<const float4*>(s_.gate + first);
-        const float4 matches = *reinterpret_cast<const float4*>(s_.match + first);
-        const float other_gates[4] = {gates.x, gates.y, gates.z, gates.w};
-        const float others[4] = {matches.x, matches.y, matches.z, matches.w};
+      // Stays where gates are NaN and ranks make no sense.
 #pragma unroll
-        for (int k = 0; k < 4; ++k) {
-          const int j = first + k;
-          const bool earlier = others[k] == match ? j < thread_ : others[k] < match;
-          const bool before = other_gates[k] > gate || (other_gates[k] == gate && earlier);
-          rank += j < tokens && before ? 1 : 0;
-        }
-      }
-      s_.order[rank] = thread_;
+    for (int i = 0; i < kEach; ++i)
+      s_.order[thread_ + i * kThreads] = static_cast<int16_t>(thread_ + i * kThreads);
+    few ? __syncwarp() : sync();
+#pragma unroll 1
+    for (int token = thread_; token < tokens; token += kThreads) {
+      s_.order[rank(token, tokens)] = static_cast<int16_t>(token);
     }
     few ? __syncwarp() : sync();
+  }
+  __device__ int rank(int token, int tokens) const {
+    const float gate = s_.gate[token];
+    const float match = s_.match[token];
+    int rank = 0;
+    for (int first = 0; first < tokens; first += 4) {
+      const float4 gates = *reinterpret_cast<const float4*>(s_.gate + first);
+      const float4 matches = *reinterpret_cast<const float4*>(s_.match + first);
+      const float other_gates[4] = {gates.x, gates.y, gates.z, gates.w};
+      const float others[4] = {matches.x, matches.y, matches.z, matches.w};
+#pragma unroll
+      for (int k = 0; k < 4; ++k) {
+        const int j = first + k;
+        const bool earlier = others[k] == match ? j < token : others[k] < match;
+        const bool before = other_gates[k] > gate || (other_gates[k] == gate && earlier);
+        rank += j < tokens && before ? 1 : 0;
+      }
+    }
+    return rank;
   }
 
   // The exact slot that is given up next, never a sink's; -1: none.
@@ -191,19 +217,21 @@ class ExactMatcher {
     const int mine = lane_id() < candidates ? s_.order[pass.first + lane_id()] : 0;
     const float gate = s_.gate[mine];
     int target = -1;
+    unsigned offered = __ballot_sync(kWarp, lane_id() < candidates && gate >= rules_.tau_gate);
 #pragma unroll 1
-    for (int c = 0; c < candidates; ++c) {
+    for (; offered != 0; offered &= offered - 1) {
+      const int c = __ffs(static_cast<int>(offered)) - 1;
       const int token = __shfl_sync(kWarp, mine, c);
       const int place = group ? c : token;
-      const float* row = s_.sums + ExactPart::kSlots + place * ExactPart::kRow + lane_id();
+      const float* row = sums_ + ExactPart::kSlots + place * ExactPart::kRow + lane_id();
       const float scores[2] = {row[0], row[32]};
       const int oldest = victim();
-      const LiveBest best =
-          warp_best_of(valid_[0] ? scores[0] : -INFINITY, valid_[1] ? scores[1] : -INFINITY);
+      const LiveBest best = warp_best_of(ordered(valid_[0] ? scores[0] : -INFINITY),
+                                         ordered(valid_[1] ? scores[1] : -INFINITY));
       const bool any = __any_sync(kWarp, valid_[0] || valid_[1]);
-      const bool novel = !any || best.score < rules_.tau_novel;
+      const bool novel = !any || best.score() < rules_.tau_novel;
       const int slot = novel ? oldest : best.slot;
-      if (!(__shfl_sync(kWarp, gate, c) >= rules_.tau_gate) || slot < 0) continue;
+      if (slot < 0) continue;
       const int position = first_position_ + pass.row + token;
 #pragma unroll
       for (int i = 0; i < 2; ++i) {
@@ -217,8 +245,8 @@ class ExactMatcher {
       target = lane_id() == place ? slot : target;
       __syncwarp();  // all have read
       if (lane_id() < kLiveTile) {
-        s_.sums[ExactPart::kSlots + lane_id() * ExactPart::kRow + slot] =
-            s_.sums[ExactPart::kTokens + place * kLiveTile + lane_id()];
+        sums_[ExactPart::kSlots + lane_id() * ExactPart::kRow + slot] =
+            sums_[ExactPart::kTokens + place * kLiveTile + lane_id()];
       }
       __syncwarp();
     }
@@ -227,6 +255,7 @@ class ExactMatcher {
 
   LiveRules rules_;
   ExactMatchShared& s_;
+  float* sums_ = nullptr;
   int slots_, kv_heads_, thread_, barrier_, first_position_;
   bool valid_[2];
   int stamp_[2];

@@ -112,7 +112,7 @@ __device__ inline float average_products(const __nv_bfloat16* tokens, Averages a
   for (int i = 0; i < 4; ++i) c[i] = 0;
   // From global memory all are asked for at once: a step waits for hardly anything else.
   constexpr int kAtOnce = std::is_pointer_v<Averages> ? 1 : kWidth / 16;
-#pragma unroll 2
+#pragma unroll
   for (int first = 0; first < kWidth / 16; first += kAtOnce) {
     AverageQuad quads[kAtOnce];
 #pragma unroll
@@ -168,15 +168,17 @@ __device__ inline float copy_products(const __nv_bfloat16* tokens, const __nv_bf
 // What a head contributes to the decisions about the summary bank, in floats. Tokens t' are
 // normalised (by their slow dimensions), everything else is not.
 struct SummaryPart {
-  static constexpr int kSlots = 0;                                 // [slot, t'] <t', slot>
-  static constexpr int kTokens = kSlots + kLiveSlots * kLiveTile;  // [t, t'] <t', t>
+  static constexpr int kSlots = 0;                                  // [slot, t'] <t', slot>
+  static constexpr int kSquares = kSlots + kLiveSlots * kLiveTile;  // [slot] |slot|^2
+  static constexpr int kInverses = kSquares + kLiveSlots;           // [slot] inverse norm
+  // From here on nothing depends on the bank.
+  static constexpr int kTokens = kInverses + kLiveSlots;  // [t, t'] <t', t>
   // The same with the tokens t of the tile before.
   static constexpr int kBefore = kTokens + kLiveTile * kLiveTile;
-  static constexpr int kSquares = kBefore + kLiveTile * kLiveTile;  // [slot] |slot|^2
-  static constexpr int kInverses = kSquares + kLiveSlots;           // [slot] inverse norm
-  static constexpr int kTokenNorms = kInverses + kLiveSlots;        // [t] max(|t|, 1e-6)
-  static constexpr int kTokenSquares = kTokenNorms + kLiveTile;     // [t] |t|^2
-  static constexpr int kFloats = kTokenSquares + kLiveTile;
+  static constexpr int kTokenNorms = kBefore + kLiveTile * kLiveTile;  // [t] max(|t|, 1e-6)
+  static constexpr int kTokenSquares = kTokenNorms + kLiveTile;        // [t] |t|^2
+  static constexpr int kGates = kTokenSquares + kLiveTile;             // [t]
+  static constexpr int kFloats = kGates + kLiveTile;
   // Of the parts of all heads side by side; four heads apart is half of the banks.
   static constexpr int kStride = kFloats + 4;
 };

@@ -46,6 +46,21 @@ __device__ inline void mbarrier_wait(uint64_t* barrier, uint32_t parity) {
   }
 }
 
+// Whether it is over, without waiting; the lanes of a warp agree.
+__device__ inline bool mbarrier_test(uint64_t* barrier, uint32_t parity) {
+  uint32_t done;
+  asm volatile(
+      "{\n"
+      ".reg .pred p;\n"
+      "mbarrier.test_wait.parity.shared::cta.b64 p, [%1], %2;\n"
+      "selp.u32 %0, 1, 0, p;\n"
+      "}\n"
+      : "=r"(done)
+      : "r"(shared_u32(barrier)), "r"(parity)
+      : "memory");
+  return __all_sync(0xffffffffu, static_cast<int>(done)) != 0;
+}
+
 // `bytes`, a multiple of 16, from shared memory here to addresses of mapa(); `barrier` lies in the
 // same CTA as `to`.
 __device__ inline void cp_async_bulk_to_peer(uint32_t to, const void* from, uint32_t bytes,

@@ -5,6 +5,7 @@
 #include "kernels/cuda/landmark/live_tokens.cuh"
 #include "kernels/cuda/landmark/vectors.cuh"
 
+#include <climits>
 #include <cstdint>
 
 // Where the tokens of a tile go in the summary bank. A decision is the slot, plus kOpens when the
@@ -12,15 +13,7 @@
 namespace kvg::cuda {
 
 inline constexpr int kOpens = 256;
-
-// Floats as integers of the same order (NaN aside), and back.
-__device__ inline int ordered(float x) {
-  const int bits = __float_as_int(x);
-  return bits ^ ((bits >> 31) & 0x7fffffff);
-}
-__device__ inline float unordered(int key) {
-  return __int_as_float(key ^ ((key >> 31) & 0x7fffffff));
-}
+inline constexpr int kLiveQuarter = 4;  // tokens whose moves are passed on together
 
 __device__ inline int warp_max_int(int x) {
 #if __CUDA_ARCH__ >= 800
@@ -31,20 +24,22 @@ __device__ inline int warp_max_int(int x) {
 }
 
 struct LiveBest {
-  float score;
+  int key;  // ordered() of the score
   int slot;
+  __device__ float score() const { return unordered(key); }
 };
 
-// The highest of two scores a lane, those of slots `lane` and `lane + 32`; the first of equals.
-__device__ inline LiveBest warp_best_of(float low, float high) {
-  const int low_key = ordered(low);
-  const int high_key = ordered(high);
-  const int most = warp_max_int(max(low_key, high_key));
-  const unsigned in_low = __ballot_sync(kWarp, low_key == most);
-  const unsigned in_high = __ballot_sync(kWarp, high_key == most);
+// The highest of two scores a lane, as ordered(), those of slots `lane` and `lane + 32`; the first
+// of equals. `most`: warp_max_int() of both, for callers that have something to do meanwhile.
+__device__ inline LiveBest warp_best_of(int low, int high, int most) {
+  const unsigned in_low = __ballot_sync(kWarp, low == most);
+  const unsigned in_high = __ballot_sync(kWarp, high == most);
   const int slot =
       in_low != 0 ? __ffs(static_cast<int>(in_low)) - 1 : __ffs(static_cast<int>(in_high)) + 31;
-  return {unordered(most), slot};
+  return {most, slot};
+}
+__device__ inline LiveBest warp_best_of(int low, int high) {
+  return warp_best_of(low, high, warp_max_int(max(low, high)));
 }
 
 // The first slot of `slots` that is not in `valid`, -1: none.
@@ -55,9 +50,8 @@ __device__ inline int free_slot(uint64_t valid, int slots) {
 
 // What the decisions of a tile do to products with tokens of later tiles.
 struct LiveMoves {
-  int decision[kLiveTile];
-  float gate[kLiveTile];
-  // [t, head] When token t moves a slot at rate r, its |slot|^2 becomes (1 - r)^2 |slot|^2 + this.
+  alignas(16) int decision[kLiveTile];
+  // [t, head] What token t adds to the |slot|^2 that it leaves of the slot that it moves.
   alignas(16) float added[kLiveTile * kLiveHeads];
 };
 
@@ -66,195 +60,224 @@ struct LiveMoves {
 //
 // What bounds a token is one chain: the slot of the token before, products and norms of that slot,
 // their new score with this token, the comparison with the best of the other slots. Everything else
-// is started before it or done beside it.
+// is started before it or done beside it, and what does not depend on decisions is in the table.
 class SummaryRouter {
  public:
-  __device__ SummaryRouter(const LiveRules& rules, const float* eta, int kv_heads, int slots,
-                           uint64_t valid)
+  __device__ SummaryRouter(const LiveRules& rules, int kv_heads, int slots, uint64_t valid)
       : tau_summary_(rules.tau_summary),
         tau_merge_(rules.tau_merge * static_cast<float>(kv_heads)),
-        gated_(rules.gated_rate),
         slots_(slots),
         valid_(valid),
-        unused_(free_slot(valid, slots)) {
-#pragma unroll
-    for (int k = 0; k < 4; ++k) {
-      const int head = lane_id() / 16 * 4 + k;
-      eta_[k] = head < kv_heads ? eta[head] : 0;
-    }
-  }
+        unused_(free_slot(valid, slots)) {}
 
   __device__ uint64_t valid() const { return valid_; }
 
-  // Of the TileTable products with slots and their squares move on, and the scores do. `gate`: that
-  // of token lane_id(). Leaves LiveMoves and returns the decision about token lane_id().
-  __device__ int route(float* table, float* scores, int count, float gate, LiveMoves& moves) {
+  // Of the TileTable products with slots and their squares move on, and the scores do. Leaves
+  // LiveMoves and returns the decision about token lane_id(). Calls done(q) by all lanes when the
+  // moves of tokens [4 q, 4 q + 4) are there.
+  template <typename Done>
+  __device__ int route(float* table, int* scores, const LiveRates& rates, int count,
+                       LiveMoves& moves, Done done) {
     const int lane = lane_id();
     const int half = lane / 16;
     const int row = lane % 16;
     table += half * TileTable::kHalf;
     int decision = -1;
-    if (lane < kLiveTile) moves.gate[lane] = gate;
-    unsigned left = __ballot_sync(kWarp, gate >= tau_summary_) & ((1u << count) - 1);
+    int quarter = 0;  // the first one that is not done
+    const auto finish = [&](int end) {
+      const int own = lane / kLiveQuarter;
+      if (own >= quarter && own < end) moves.decision[lane] = decision;
+      __syncwarp();
+      for (; quarter < end; ++quarter) done(quarter);
+    };
+    const bool offered = lane < count && rates.gate[lane] >= tau_summary_;
+    unsigned left = __ballot_sync(kWarp, offered);
     if (left != 0) {
       int t = __ffs(static_cast<int>(left)) - 1;
-      Token token = read_token(table, t, gate);
       LiveBest best =
           warp_best_of(scores[t * kScoreStride + lane], scores[t * kScoreStride + lane + 32]);
-#pragma unroll 1
-      for (;;) {
-        const bool opens = !(best.score >= tau_merge_) && unused_ >= 0;
+      // Routes token t, which is `now`, and looks up the following one. Whether there is one.
+      const auto step = [&](Token& now, Token& next) {
+        const bool opens = !(best.score() >= tau_merge_) && unused_ >= 0;
         const int slot = opens ? unused_ : best.slot;
         float* column = table + TileTable::slot(slot, 0);
         float* square = table + TileTable::square(slot);
         Quad squares = quad(square);
-        const Quad with_token = quad(column + 4 * t);
+        Quad with_token = quad(column + 4 * t);
         Quad own = quad(column + 4 * row);
         left &= left - 1;
         const int following = left != 0 ? __ffs(static_cast<int>(left)) - 1 : t;
-        const float low = scores[following * kScoreStride + lane];
-        const float high = scores[following * kScoreStride + lane + 32];
-        const Token next = read_token(table, following, gate);
-        const LiveBest rest =
-            warp_best_of(lane == slot ? -INFINITY : low, lane + 32 == slot ? -INFINITY : high);
+        const int* others = scores + following * kScoreStride + lane;
+        const int low = lane == slot ? INT_MIN : others[0];
+        const int high = lane + 32 == slot ? INT_MIN : others[32];
+        int taken = slot;
+        if (opens) {
+          // At rate 1 whatever the slot had, which may be no number.
+          own = now.product;
+          now.share = quad(table + TileTable::token_square(t));
+          squares = with_token = now.cross = {};
+          taken += kOpens;
+          valid_ |= uint64_t{1} << slot;
+          unused_ = free_slot(valid_, slots_);
+        }
         Quad added;
-        float part[4];
+        float inverse[4];
 #pragma unroll
         for (int k = 0; k < 4; ++k) {
-          const float rate = opens ? 1.0f : token.rate[k];
-          const float stays = 1 - rate;
-          const float twice = 2 * stays * rate * token.norm[k];
-          added[k] = fmaf(twice, with_token[k], rate * rate * token.square[k]);
-          squares[k] = fmaf(stays * stays, squares[k], added[k]);
-          own[k] = fmaf(rate, token.product[k] - own[k], own[k]);
-          part[k] = own[k] * inverse_norm(squares[k]);
+          added[k] = fmaf(now.cross[k], with_token[k], now.share[k]);
+          squares[k] = fmaf(now.keeps[k], squares[k], added[k]);
+          own[k] = fmaf(now.rate[k], now.product[k] - own[k], own[k]);
+          inverse[k] = inverse_norm(squares[k]);
         }
-        const float sum = (part[0] + part[1]) + (part[2] + part[3]);
+        const int most = warp_max_int(max(low, high));
+        const float sum = fmaf(own[1], inverse[1], own[0] * inverse[0]) +
+                          fmaf(own[3], inverse[3], own[2] * inverse[2]);
         const float score =
             __shfl_sync(kWarp, sum, following) + __shfl_sync(kWarp, sum, following + 16);
         const float whole = sum + __shfl_xor_sync(kWarp, sum, 16);
+        const LiveBest rest = warp_best_of(low, high, most);
+        next = Token(table, rates, following);
         __syncwarp();  // all have read
         quad(column + 4 * row) = own;
         quad(square) = squares;
         quad(moves.added + t * kLiveHeads + half * TileTable::kHeads) = added;
-        if (half == 0) scores[row * kScoreStride + slot] = whole;
-        if (lane == t) decision = opens ? slot + kOpens : slot;
+        if (half == 0) scores[row * kScoreStride + slot] = ordered(whole);
+        if (lane == t) decision = taken;
         __syncwarp();
-        if (opens) {
-          valid_ |= uint64_t{1} << slot;
-          unused_ = free_slot(valid_, slots_);
-        }
-        if (left == 0) break;
-        const bool moved = score > rest.score || (score == rest.score && slot < rest.slot);
-        best = moved ? LiveBest{score, slot} : rest;
+        if (left == 0) return false;
+        const int key = ordered(score);
+        const bool moved = key > rest.key || (key == rest.key && slot < rest.slot);
+        best = moved ? LiveBest{key, slot} : rest;
         t = following;
-        token = next;
+        const int end = t / kLiveQuarter;
+        if (end > quarter) finish(end);
+        return true;
+      };
+      Token even(table, rates, t), odd;
+#pragma unroll 1
+      while (step(even, odd) && step(odd, even)) {
       }
     }
-    if (lane < kLiveTile) moves.decision[lane] = decision;
+    finish(kLiveTile / kLiveQuarter);
     return decision;
   }
 
  private:
-  // What is needed of the token that moves a slot.
+  // What is needed of a token that moves a slot: of the lane's row and heads.
   struct Token {
-    Quad product;  // with the lane's row
-    Quad norm, square;
-    float rate[4];
+    Quad product, rate, keeps, cross, share;
+    Token() = default;
+    __device__ Token(const float* table, const LiveRates& rates, int t)
+        : product(quad(table + TileTable::token(t, lane_id() % 16))) {
+      const int at = t * kLiveHeads + lane_id() / 16 * TileTable::kHeads;
+      rate = quad(rates.rate + at);
+      keeps = quad(rates.keeps + at);
+      cross = quad(rates.cross + at);
+      share = quad(rates.share + at);
+    }
   };
-  __device__ Token read_token(const float* table, int t, float gate) const {
-    Token token{quad(table + TileTable::token(t, lane_id() % 16)),
-                quad(table + TileTable::norm(t)),
-                quad(table + TileTable::token_square(t)),
-                {}};
-    const float factor = __shfl_sync(kWarp, gate, t);
-#pragma unroll
-    for (int k = 0; k < 4; ++k) token.rate[k] = gated_ ? eta_[k] * factor : eta_[k];
-    return token;
-  }
 
   float tau_summary_, tau_merge_;
-  bool gated_;
   int slots_;
-  float eta_[4];
   uint64_t valid_;
   int unused_;  // the first unused slot, -1: none
 };
 
-// Tokens of a tile by the slot they go to. Of lane_id() < 16: its slot, and as a mask the tokens of
-// the same slot; `first`: the first token of every slot.
+// Tokens of a tile by the slot they go to. Of lane_id(), if that token leads, the first one of a
+// slot: the slot, and as a mask the tokens of the same slot.
 struct LiveGroups {
   int slot;
-  unsigned peers = 0, first;
-  // decisions [kLiveTile], 16-byte aligned.
+  unsigned peers, leaders;
   __device__ explicit LiveGroups(const int* decisions) {
-    const int mine = decisions[lane_id() % kLiveTile];
+    const int mine = lane_id() < kLiveTile ? decisions[lane_id()] : -1;
     slot = mine % kOpens;
-#pragma unroll
-    for (int i = 0; i < kLiveTile; i += 4) {
-      const int4 four = *reinterpret_cast<const int4*>(decisions + i);
-      const int others[4] = {four.x, four.y, four.z, four.w};
-#pragma unroll
-      for (int k = 0; k < 4; ++k) {
-        peers |= others[k] >= 0 && others[k] % kOpens == slot ? 1u << (i + k) : 0;
-      }
-    }
-    const bool leads = mine >= 0 && (peers & ((1u << lane_id()) - 1)) == 0;
-    first = __ballot_sync(kWarp, leads && lane_id() < kLiveTile);
+    peers = __match_any_sync(kWarp, mine >= 0 ? slot : -1 - lane_id());
+    leaders = __ballot_sync(kWarp, mine >= 0 && (peers & ((1u << lane_id()) - 1)) == 0);
   }
-  // Calls use(slot, tokens) by all lanes, for every `warps`-th slot.
+  // Calls use(slot, tokens) by all lanes.
   template <typename Use>
-  __device__ void each(int warp, int warps, Use use) const {
-    unsigned leaders = first;
-    for (int i = 0; leaders != 0; leaders &= leaders - 1, ++i) {
-      if (i % warps != warp) continue;
-      const int leader = __ffs(static_cast<int>(leaders)) - 1;
+  __device__ void each(Use use) const {
+    for (unsigned left = leaders; left != 0; left &= left - 1) {
+      const int leader = __ffs(static_cast<int>(left)) - 1;
       use(__shfl_sync(kWarp, slot, leader), __shfl_sync(kWarp, peers, leader));
     }
   }
 };
 
+// What token t of the tile before does to a slot, for the lane's row of the next tile and its
+// heads.
+struct LiveMove {
+  Quad before, added, rate, keeps;
+
+  __device__ static LiveMove read(const LiveMoves& moves, const LiveRates& rates,
+                                  const float* table, int t) {
+    const int of_token = t * kLiveHeads + lane_id() / 16 * TileTable::kHeads;
+    return {quad(table + TileTable::before(t, lane_id() % 16)), quad(moves.added + of_token),
+            quad(rates.rate + of_token), quad(rates.keeps + of_token)};
+  }
+  __device__ void apply(Quad& product, Quad& squares) const {
+#pragma unroll
+    for (int k = 0; k < 4; ++k) {
+      product[k] = fmaf(rate[k], before[k] - product[k], product[k]);
+      squares[k] = fmaf(keeps[k], squares[k], added[k]);
+    }
+  }
+};
+
 // Products and scores of a tile that was compared with the averages as they were before the moves
-// of the tile before: what they are after. Warps as in LiveGroups::each().
-__device__ inline void follow_moves(const LiveMoves& moves, const LiveRules& rules,
-                                    const float* eta, int kv_heads, float* table, float* scores,
-                                    int warp, int warps) {
+// of the tile before, which has these `rates`: what they are after those of tokens [begin, end), if
+// they have followed the ones before. Each of `warps` warps has slots of its own.
+__device__ inline void follow_moves(const LiveMoves& moves, const LiveRates& rates, int begin,
+                                    int end, float* table, int* scores, int warp, int warps) {
   const int row = lane_id() % 16;
   const int half = lane_id() / 16;
-  float etas[4];
-#pragma unroll
-  for (int k = 0; k < 4; ++k) {
-    const int head = half * TileTable::kHeads + k;
-    etas[k] = head < kv_heads ? eta[head] : 0;
-  }
   table += half * TileTable::kHalf;
-  LiveGroups(moves.decision).each(warp, warps, [&](int slot, unsigned tokens) {
+  const bool there = lane_id() >= begin && lane_id() < end;
+  const int decision = there ? moves.decision[lane_id()] : -1;
+  const int mine = decision >= 0 ? decision % kOpens : -1;
+  unsigned tokens = __ballot_sync(kWarp, mine >= 0 && mine % warps == warp);
+#pragma unroll 1
+  while (tokens != 0) {
+    const int t = __ffs(static_cast<int>(tokens)) - 1;
+    const int slot = __shfl_sync(kWarp, mine, t);
+    unsigned group = __ballot_sync(kWarp, mine == slot);
+    tokens &= ~group;
     Quad& product = quad(table + TileTable::slot(slot, row));
     Quad& square = quad(table + TileTable::square(slot));
     Quad own = product;
     Quad squares = square;
-    for (; tokens != 0; tokens &= tokens - 1) {
-      const int t = __ffs(static_cast<int>(tokens)) - 1;
-      const Quad before = quad(table + TileTable::before(t, row));
-      const Quad added = quad(moves.added + t * kLiveHeads + half * TileTable::kHeads);
-      const bool opens = moves.decision[t] >= kOpens;
-      const float gate = rules.gated_rate ? moves.gate[t] : 1.0f;
-#pragma unroll
-      for (int k = 0; k < 4; ++k) {
-        const float rate = opens ? 1.0f : etas[k] * gate;
-        const float stays = 1 - rate;
-        own[k] = fmaf(rate, before[k] - own[k], own[k]);
-        squares[k] = fmaf(stays * stays, squares[k], added[k]);
+    if (__shfl_sync(kWarp, decision, t) >= kOpens) {  // only the first of a slot can
+      own = quad(table + TileTable::before(t, row));
+      squares = quad(moves.added + t * kLiveHeads + half * TileTable::kHeads);
+      group &= group - 1;
+    }
+    LiveMove even, odd;
+    const auto read = [&](LiveMove& move) {
+      move = LiveMove::read(moves, rates, table, __ffs(static_cast<int>(group)) - 1);
+    };
+    // The next move is requested before this one is made. Whether there is one.
+    const auto step = [&](const LiveMove& now, LiveMove& next) {
+      group &= group - 1;
+      const bool more = group != 0;
+      if (more) read(next);
+      now.apply(own, squares);
+      return more;
+    };
+    if (group != 0) {
+      read(even);
+#pragma unroll 1
+      while (step(even, odd) && step(odd, even)) {
       }
     }
+    float score = fmaf(own[1], inverse_norm(squares[1]), own[0] * inverse_norm(squares[0])) +
+                  fmaf(own[3], inverse_norm(squares[3]), own[2] * inverse_norm(squares[2]));
+    score += __shfl_xor_sync(kWarp, score, 16);
     __syncwarp();  // all have read
     product = own;
     square = squares;
-    float score = (own[0] * inverse_norm(squares[0]) + own[1] * inverse_norm(squares[1])) +
-                  (own[2] * inverse_norm(squares[2]) + own[3] * inverse_norm(squares[3]));
-    score += __shfl_xor_sync(kWarp, score, 16);
-    if (half == 0) scores[row * kScoreStride + slot] = score;
-  });
+    if (half == 0) scores[row * kScoreStride + slot] = ordered(score);
+    __syncwarp();
+  }
 }
 
 }  // namespace kvg::cuda

@@ -9,30 +9,97 @@ namespace kvg::cuda {
 
 namespace {
 
-// The clusters of the summary bank come first, then those of the exact one.
+inline constexpr int kLiveThreads = 512;  // with 128 registers each
+static_assert(kLiveThreads == 32 * 2 * kLiveWorkers);
+
+struct DeciderShared {
+  SummaryDeciderShared summary;
+  ExactDeciderShared exact;
+};
+
+template <int kDim>
+struct HeadShared {
+  SummaryHeadShared<kDim> summary;
+  ExactHeadShared<kDim> exact;
+};
+
+// Warps w, w + 4, w + 8, ... share a scheduler and its cache of instructions, so each kind of work
+// has schedulers of its own. The warp that routes, for which all others wait, is beside the one
+// that has least to do.
+template <int kDim>
+__device__ void decide(const LiveScanLaunch& p, DeciderShared& shared, HeadShared<kDim>& heads) {
+  const LandmarkShape& shape = p.scan.layout.shape;
+  const int scheduler = static_cast<int>(threadIdx.x) / 32 % 4;
+  const int warp = static_cast<int>(threadIdx.x) / 32 / 4;  // of the scheduler
+  static_assert(kLiveFollowers == 8 && kMatchWarps == 4 && kLiveThreads == 32 * 16);
+  if (scheduler == 3) {
+    if (shape.exact == 0) return;
+    ExactDecider(p, shared.exact, heads.exact.link).run(32 * warp + lane_id());
+    return;
+  }
+  if (shape.summary == 0) return;
+  SummaryDecider summary(p, shared.summary, heads.summary.link);
+  if (scheduler > 0) {
+    summary.follow(2 * warp + scheduler - 1);
+  } else if (warp == 0) {
+    summary.route();
+  } else if (warp == 1) {
+    summary.keep_counts();
+  }
+}
+
+template <int kDim>
+__device__ void attend_to_head(const LiveScanLaunch& p, HeadShared<kDim>& shared,
+                               DeciderShared& decider) {
+  const LandmarkShape& shape = p.scan.layout.shape;
+  const int head = cluster_rank() - 1;
+  constexpr int kThreads = 32 * kLiveWorkers;
+  static_assert(kLiveThreads == 2 * kThreads);
+  const auto thread = static_cast<int>(threadIdx.x % kThreads);
+  if (threadIdx.x < kThreads) {
+    if (shape.summary == 0) return;
+    SummaryHead<kDim>(p, shared.summary, decider.summary.link, head, thread, 1).run();
+  } else {
+    if (shape.exact == 0) return;
+    ExactHead<kDim>(p, shared.exact, decider.exact.link, head, thread, 2).run();
+  }
+}
+
+// The first CTA decides, each of the others has a head.
 template <int kDim>
 __global__ void __launch_bounds__(kLiveThreads, 1)
     live_scan_kernel(const __grid_constant__ LiveScanLaunch p) {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
   extern __shared__ __align__(16) unsigned char shared[];
-  const LandmarkShape& shape = p.scan.layout.shape;
-  if (shape.summary > 0 && blockIdx.x < static_cast<unsigned>(shape.kv_heads)) {
-    SummaryScan<kDim>(p, *reinterpret_cast<SummaryScanShared<kDim>*>(shared)).run();
-  } else {
-    ExactScan<kDim>(p, *reinterpret_cast<ExactScanShared<kDim>*>(shared)).run();
+  auto& decider = *reinterpret_cast<DeciderShared*>(shared);
+  auto& head = *reinterpret_cast<HeadShared<kDim>*>(shared);
+  const bool decides = cluster_rank() == 0;
+  if (threadIdx.x == 0) {
+    if (decides) {
+      decider.summary.open();
+      decider.exact.link.open();
+    } else {
+      head.summary.link.open();
+      head.exact.link.open();
+    }
   }
+  cluster_sync();
+  if (decides) {
+    decide<kDim>(p, decider, head);
+  } else {
+    attend_to_head<kDim>(p, head, decider);
+  }
+  cluster_sync();  // others may still send to this CTA
 #endif
 }
 
 template <int kDim>
 cudaError_t launch_scan(const LiveScanLaunch& p, cudaStream_t stream) {
-  const LandmarkShape& shape = p.scan.layout.shape;
-  const int banks = (shape.exact > 0 ? 1 : 0) + (shape.summary > 0 ? 1 : 0);
-  constexpr size_t kBytes =
-      std::max(sizeof(SummaryScanShared<kDim>), sizeof(ExactScanShared<kDim>));
+  constexpr size_t kBytes = std::max(sizeof(DeciderShared), sizeof(HeadShared<kDim>));
+  static_assert(kBytes <= 227 * 1024);
+  const int ctas = p.scan.layout.shape.kv_heads + 1;
   return launch_clusters(live_scan_kernel<kDim>, p,
-                         {banks, shape.kv_heads, kLiveThreads, static_cast<uint32_t>(kBytes), true},
-                         stream);
+                         {1, ctas, kLiveThreads, static_cast<uint32_t>(kBytes), true}, stream);
 }
 
 }  // namespace

@@ -7,10 +7,11 @@
 
 namespace kvg::cuda {
 
-// The scan of scan.h where is_live() says so: a cluster for each bank, with a CTA for each KV head,
-// which has the head's slots in shared memory. One warp of the first CTA takes the decisions from
-// what all CTAs send it, and sends them back. Of scan.layout only the shape counts. Compute
-// capability 9.0.
+// The scan of scan.h where is_live() says so: one cluster, with a CTA for each KV head, which has
+// the head's slots of both banks in shared memory, and before them one that takes the decisions
+// from what all of them send it, and sends them back. Of scan.layout only the shape counts. Compute
+// capability 9.0; eight heads take a cluster of nine, more than is portable, which every such
+// device has had room for.
 struct LiveScanLaunch {
   LandmarkScanLaunch scan;
   LiveRules rules;

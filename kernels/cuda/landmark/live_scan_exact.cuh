@@ -11,48 +11,87 @@
 // The exact bank of a scan: what the warps of its CTAs do.
 namespace kvg::cuda {
 
-using ExactLink = LiveLink<ExactPart::kFloats, ExactPart::kFloats, kLiveHeads, 2 * kLiveTile>;
+inline constexpr int kMatchWarps = 4;  // in the first CTA
 
-template <int kDim>
-struct ExactScanShared {
-  alignas(16) __nv_bfloat16 keys[kLiveSlots * kDim];  // as in global memory, and so are the values
-  alignas(16) __nv_bfloat16 values[kLiveSlots * kDim];
-  alignas(16) ExactTokens<kDim> tokens[3];
-  uint8_t* snapshot[3][2];  // keys and values, null: none
-  ExactLink link;
-  // In the first CTA.
+using ExactLink = LiveLink<ExactPart::kFloats, ExactPart::kFloats, 2 * kLiveTile>;
+
+// In the first CTA.
+struct ExactDeciderShared {
+  ExactLink::Decider link;
   ExactMatchShared match;
   uint8_t* valid[2];  // where a snapshot has it
 };
 
+// In the CTA of a head.
 template <int kDim>
-class ExactScan {
+struct ExactHeadShared {
+  alignas(16) __nv_bfloat16 keys[kLiveSlots * kDim];  // as in global memory, and so are the values
+  alignas(16) __nv_bfloat16 values[kLiveSlots * kDim];
+  alignas(16) ExactTokens<kDim> tokens[3];
+  uint8_t* snapshot[3][2];  // keys and values, null: none
+  ExactLink::Head link;
+};
+
+// One head, by kLiveWorkers warps of its CTA, whose threads count from 0 and share `barrier`.
+template <int kDim>
+class ExactHead {
  public:
-  __device__ ExactScan(const LiveScanLaunch& launch, ExactScanShared<kDim>& shared)
+  __device__ ExactHead(const LiveScanLaunch& launch, ExactHeadShared<kDim>& shared,
+                       ExactLink::Decider& decider, int head, int thread, int barrier)
       : p_(launch.scan),
         rules_(launch.rules),
         s_(shared),
-        head_(cluster_rank()),
-        heads_(p_.layout.shape.kv_heads),
-        warp_(static_cast<int>(threadIdx.x) / 32),
+        decider_(decider),
+        head_(head),
+        thread_(thread),
+        barrier_(barrier),
+        warp_(thread / 32),
         slots_(p_.layout.shape.exact) {}
 
+  // At its turn i a CTA multiplies pass i + 1 with the slots, unless that has to wait, and brings
+  // pass i + 2; then it writes what pass i decides. A pass that waits is brought and multiplied
+  // after that.
   __device__ void run() {
-    if (threadIdx.x == 0) s_.link.open();
-    cluster_sync();
-    if (warp_ < kLiveWorkers) {
-      work();
-    } else if (head_ == 0 && warp_ < kLiveWorkers + kMatchWarps) {
-      match();
+    read_slots(p_.bank.exact.k_codes, s_.keys);
+    read_slots(p_.bank.exact.v_codes, s_.values);
+    finish_writes();
+    ScanPasses walk(p_, rules_);
+    ExactPass next, third;  // passes i + 1 and i + 2
+    bool more = walk.next(next);
+    bool brought = false;  // pass i + 1
+#pragma unroll 1
+    for (int i = -1; i < 0 || more; ++i) {
+      const bool any = more;
+      const bool waits = any && (next.waits() || !brought);
+      const bool yet_more = any && walk.next(third);
+      const int* words = nullptr;
+#pragma unroll 1
+      for (int part = 0; part < 2; ++part) {
+        if (part == 1 && i >= 0) words = write_decided(i);
+        if (!any || (part == 1) != waits) continue;
+        if (waits) {
+          if (next.pins > 0) pin(next);
+          fetch(i + 1, next, words == nullptr ? nullptr : words + kLiveTile);
+        }
+        prepare(i + 1);
+        brought = yet_more && !third.waits();
+        if (brought) fetch(i + 2, third, nullptr);
+        multiply_and_send(i + 1);
+      }
+      next = third;
+      more = yet_more;
+      if (any && !more) write_decided(i + 1);
     }
-    cluster_sync();  // others may still send to this CTA
+    finish_writes();
+    if (thread_ != 0) return;
+    store_slots(p_.bank.exact.k_codes, p_.bank.exact.v_codes);
+    cp_async_bulk_wait_group();
   }
 
  private:
-  static constexpr int kWorkBarrier = 1, kMatchBarrier = 2;
   using Tokens = ExactTokens<kDim>;
 
-  __device__ static void sync_workers() { bar_sync(kWorkBarrier, 32 * kLiveWorkers); }
+  __device__ void sync_workers() const { bar_sync(barrier_, 32 * kLiveWorkers); }
 
   __device__ LaneBits<kDim> token(const void* data, int row) const {
     const int64_t at = row * p_.token_stride + head_ * p_.head_stride;
@@ -70,10 +109,10 @@ class ExactScan {
     const int64_t stride = p_.token_stride;
     const int64_t at = head_ * p_.head_stride;
     copy_rows<kDim>(static_cast<const __nv_bfloat16*>(p_.k) + at, stride, pass.count, row,
-                    tokens.keys, kTokenStride<kDim>);
+                    tokens.keys, kTokenStride<kDim>, thread_);
     copy_rows<kDim>(static_cast<const __nv_bfloat16*>(p_.v) + at, stride, pass.count, row,
-                    tokens.values, kTokenStride<kDim>);
-    if (threadIdx.x == 0) {
+                    tokens.values, kTokenStride<kDim>, thread_);
+    if (thread_ == 0) {
       uint8_t** snapshot = s_.snapshot[index % 3];
       snapshot[0] = nullptr;
       if (pass.snapshot >= 0) {
@@ -100,7 +139,7 @@ class ExactScan {
   __device__ void read_slots(const uint8_t* codes, __nv_bfloat16* slots) const {
     const int count = slots_ * kDim / 8;
     const auto* from = reinterpret_cast<const uint4*>(codes) + head_ * count;
-    for (int i = static_cast<int>(threadIdx.x); i < count; i += 32 * kLiveWorkers) {
+    for (int i = thread_; i < count; i += 32 * kLiveWorkers) {
       reinterpret_cast<uint4*>(slots)[i] = from[i];
     }
   }
@@ -112,8 +151,8 @@ class ExactScan {
     cp_async_bulk_commit_group();
   }
   // Before slots change: the snapshot before has been read.
-  __device__ static void wait_for_store() {
-    if (threadIdx.x == 0) cp_async_bulk_wait_group_read();
+  __device__ void wait_for_store() const {
+    if (thread_ == 0) cp_async_bulk_wait_group_read();
     sync_workers();
   }
   __device__ void finish_writes() const {
@@ -162,47 +201,11 @@ class ExactScan {
       exact_cosines<kDim>(tokens.values, tokens.inverse, there ? values : nullptr, c);
       store_cosines(task, c, s_.link.mine[index % 3]);
     }
-    s_.link.send(index, head_, 32 * kLiveWorkers, kWorkBarrier);
-  }
-
-  // At its turn i a CTA multiplies pass i + 1 with the slots, unless that has to wait, and brings
-  // pass i + 2; then it writes what pass i decides. A pass that waits is brought and multiplied
-  // after that.
-  __device__ void work() {
-    read_slots(p_.bank.exact.k_codes, s_.keys);
-    read_slots(p_.bank.exact.v_codes, s_.values);
-    finish_writes();
-    ScanPasses walk(p_, rules_);
-    ExactPass next, third;  // passes i + 1 and i + 2
-    bool more = walk.next(next);
-    bool brought = false;  // pass i + 1
-#pragma unroll 1
-    for (int i = -1; i < 0 || more; ++i) {
-      const bool any = more;
-      const bool waits = any && (next.waits() || !brought);
-      const bool yet_more = any && walk.next(third);
-      const int* words = nullptr;
-#pragma unroll 1
-      for (int part = 0; part < 2; ++part) {
-        if (part == 1 && i >= 0) words = write_decided(i);
-        if (!any || (part == 1) != waits) continue;
-        if (waits) {
-          if (next.pins > 0) pin(next);
-          fetch(i + 1, next, words == nullptr ? nullptr : words + kLiveTile);
-        }
-        prepare(i + 1);
-        brought = yet_more && !third.waits();
-        if (brought) fetch(i + 2, third, nullptr);
-        multiply_and_send(i + 1);
-      }
-      next = third;
-      more = yet_more;
-      if (any && !more) write_decided(i + 1);
-    }
-    finish_writes();
-    if (threadIdx.x != 0) return;
-    store_slots(p_.bank.exact.k_codes, p_.bank.exact.v_codes);
-    cp_async_bulk_wait_group();
+    hopper::fence_for_async_proxy();
+    sync_workers();
+    if (thread_ != 0) return;
+    s_.link.expect(index);
+    s_.link.send(index, head_, 0, ExactPart::kFloats, decider_);
   }
 
   // Returns the words of the decision.
@@ -210,15 +213,32 @@ class ExactScan {
     const int* words = s_.link.wait_decisions(index);
     write(s_.tokens[index % 3], words[lane_id()]);
     uint8_t* const* snapshot = s_.snapshot[index % 3];
-    if (threadIdx.x == 0 && snapshot[0] != nullptr) store_slots(snapshot[0], snapshot[1]);
+    if (thread_ == 0 && snapshot[0] != nullptr) store_slots(snapshot[0], snapshot[1]);
     return words;
   }
 
-  // In the first CTA, for all heads.
-  __device__ void match() {
-    const int thread = static_cast<int>(threadIdx.x) - 32 * kLiveWorkers;
-    ExactMatcher matcher(p_.bank, rules_, heads_, p_.first_position, s_.match, thread,
-                         kMatchBarrier);
+  const LandmarkScanLaunch& p_;
+  const LiveRules& rules_;
+  ExactHeadShared<kDim>& s_;
+  ExactLink::Decider& decider_;
+  int head_, thread_, barrier_, warp_, slots_;
+};
+
+// Takes the decisions for all heads, in the first CTA.
+class ExactDecider {
+ public:
+  // `there`: where every CTA of a head has it.
+  __device__ ExactDecider(const LiveScanLaunch& launch, ExactDeciderShared& shared,
+                          ExactLink::Head& there)
+      : p_(launch.scan),
+        rules_(launch.rules),
+        s_(shared),
+        there_(there),
+        heads_(p_.layout.shape.kv_heads) {}
+
+  // By kMatchWarps warps, `thread` counts their threads.
+  __device__ void run(int thread) {
+    Matcher matcher(p_.bank, rules_, heads_, p_.first_position, s_.match, thread, kMatchBarrier);
     ScanPasses walk(p_, rules_);
     ExactPass pass, next;
     if (thread == 0) {
@@ -226,14 +246,16 @@ class ExactScan {
       s_.link.expect(1, heads_);
     }
     bool more = walk.next(pass);
-    float gate = more && thread < pass.tokens ? p_.gate[pass.row + thread] : 0;
+    auto gates = Matcher::Gates::read(p_.gate + pass.row, more ? pass.tokens : 0, thread);
     if (thread == 0 && more && pass.snapshot >= 0) {
       s_.valid[0] = p_.snapshots[pass.snapshot].exact_valid;
     }
     for (int i = 0; more; ++i) {
-      if (pass.opens()) matcher.open(pass, gate);
+      if (pass.opens()) matcher.open(pass, gates);
       more = walk.next(next);
-      if (more && next.opens() && thread < next.tokens) gate = p_.gate[next.row + thread];
+      if (more && next.opens()) {
+        gates = Matcher::Gates::read(p_.gate + next.row, next.tokens, thread);
+      }
       if (thread == 0 && more && next.snapshot >= 0) {
         cp_async_ca<8>(shared_u32(&s_.valid[(i + 1) % 2]),
                        &p_.snapshots[next.snapshot].exact_valid);
@@ -244,7 +266,7 @@ class ExactScan {
       const int word = matcher.decide(pass);
       if (thread < 32) {
         if (thread == 0) s_.link.expect(i + 2, heads_);
-        s_.link.broadcast(i, heads_, word);
+        s_.link.broadcast(i, heads_, word, there_);
         if (pass.snapshot >= 0) {
           cp_async_wait<1>();
           __syncwarp();
@@ -256,10 +278,15 @@ class ExactScan {
     if (thread < 32) matcher.store(p_.bank.exact_valid, p_.bank.stamps);
   }
 
+ private:
+  using Matcher = ExactMatcher<kMatchWarps>;
+  static constexpr int kMatchBarrier = 3;
+
   const LandmarkScanLaunch& p_;
   const LiveRules& rules_;
-  ExactScanShared<kDim>& s_;
-  int head_, heads_, warp_, slots_;
+  ExactDeciderShared& s_;
+  ExactLink::Head& there_;
+  int heads_;
 };
 
 }  // namespace kvg::cuda

@@ -14,6 +14,7 @@ struct ExactStepShared {
   alignas(16) __nv_bfloat16 values[kLiveHeads * kValues];
   float inverse[kLiveHeads * kLiveTile];
   ExactMatchShared match;
+  alignas(16) float sums[ExactPart::kFloats];  // means over heads
   int words[2 * kLiveTile];
 };
 
@@ -31,8 +32,9 @@ class ExactStep {
         warp_(static_cast<int>(threadIdx.x) / 32) {}
 
   __device__ void run(int tokens) {
-    ExactMatcher matcher(bank_, rules_, heads_, source_.first, s_.match,
-                         static_cast<int>(threadIdx.x), kMatchBarrier);
+    Matcher matcher(bank_, rules_, heads_, source_.first, s_.match, static_cast<int>(threadIdx.x),
+                    kMatchBarrier);
+    matcher.use_sums(s_.sums);
     ExactPasses passes(rules_, source_.first);
     passes.open({0, tokens, false, -1});
     if (threadIdx.x < 2 * kLiveTile) s_.words[threadIdx.x] = -1;
@@ -41,7 +43,7 @@ class ExactStep {
       if (first) {
         pin(pass);
         const int token = static_cast<int>(threadIdx.x);
-        matcher.open(pass, token < pass.tokens ? source_.gate(pass.row + token) : 0);
+        matcher.open(pass, {token < pass.tokens ? source_.gate(pass.row + token) : 0});
       }
       __syncthreads();
       load_values(pass);
@@ -60,6 +62,8 @@ class ExactStep {
   }
 
  private:
+  using Matcher = ExactMatcher<kStepWarps>;
+  static_assert(Matcher::kEach == 1);
   static constexpr int kMatchBarrier = 1;
 
   __device__ __nv_bfloat16* slots(int head, bool value) const {
@@ -101,7 +105,7 @@ class ExactStep {
       }
 #pragma unroll
       for (int i = 0; i < 4; ++i) sums[i] *= share;
-      store_cosines(task, sums, s_.match.sums);
+      store_cosines(task, sums, s_.sums);
     }
   }
 

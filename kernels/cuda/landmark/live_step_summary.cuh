@@ -17,9 +17,10 @@ struct SummaryStepShared {
     alignas(16) __nv_bfloat16 values[kLiveHeads * kValues];  // after the decisions
   };
   alignas(16) __nv_bfloat16 keys[kLiveHeads * kKeys];
-  float scores[kLiveTile * kScoreStride];
+  int scores[kLiveTile * kScoreStride];
   float inverse[kLiveHeads * kLiveTile];
   float gate[kLiveTile];
+  LiveRates rates;
   LiveMoves moves;
   uint64_t valid;
 };
@@ -45,7 +46,7 @@ class SummaryStep {
   __device__ void run(int first, int tokens) {
     SummaryCounts counts(bank_, rules_, eta_, heads_);
     const uint64_t valid = counts.valid();
-    SummaryRouter router(rules_, eta_, heads_, slots_, valid);
+    SummaryRouter router(rules_, heads_, slots_, valid);
     if (threadIdx.x == 0) s_.valid = valid;
     for (int row = first; row < tokens; row += kLiveTile) {
       const int count = min(kLiveTile, tokens - row);
@@ -59,11 +60,14 @@ class SummaryStep {
       if (threadIdx.x < kArrangers) {
         const auto thread = static_cast<int>(threadIdx.x);
         arrange_tile(s_.parts, s_.valid, heads_, s_.scores, thread, kArrangeBarrier);
+        if (thread < kRaters) {
+          arrange_rates(s_.parts, rules_, eta_, heads_, s_.gate[thread / kLiveHeads], s_.rates,
+                        thread);
+        }
       }
       __syncthreads();
       if (warp_ == 0) {
-        const float gate = lane_id() < kLiveTile ? s_.gate[lane_id()] : -INFINITY;
-        router.route(s_.parts, s_.scores, count, gate, s_.moves);
+        router.route(s_.parts, s_.scores, s_.rates, count, s_.moves, [](int) {});
         if (lane_id() == 0) s_.valid = router.valid();
       }
       __syncthreads();
@@ -76,7 +80,7 @@ class SummaryStep {
       for (int head = warp_; head < heads_; head += kStepWarps) {
         move_averages<kDim>({s_.keys + head * s_.kKeys, s_.values + head * s_.kValues, s_.gate},
                             s_.moves.decision, eta_[head], rules_.gated_rate, keys(head),
-                            values(head), 0, 1);
+                            values(head));
       }
       __syncthreads();
     }

@@ -36,7 +36,26 @@ struct TileTable {
   __device__ static int token_square(int t) { return kTokenSquares + t * kHeads; }
 };
 
-// Scores [t', slot], rows kScoreStride apart.
+// The gates of a tile's tokens, and how they move a slot, [t, head] each: at rate r, in the terms
+// of live_rules.h.
+struct LiveRates {
+  alignas(16) float rate[kLiveTile * kLiveHeads];  // r
+  float keeps[kLiveTile * kLiveHeads];             // (1 - r)^2
+  float cross[kLiveTile * kLiveHeads];             // 2 r (1 - r) max(|t|, 1e-6)
+  float share[kLiveTile * kLiveHeads];             // r^2 |t|^2
+  float gate[kLiveTile];
+};
+
+// Floats as integers of the same order (NaN aside), and back.
+__device__ inline int ordered(float x) {
+  const int bits = __float_as_int(x);
+  return bits ^ ((bits >> 31) & 0x7fffffff);
+}
+__device__ inline float unordered(int key) {
+  return __int_as_float(key ^ ((key >> 31) & 0x7fffffff));
+}
+
+// Scores [t', slot] as ordered(), rows kScoreStride apart.
 inline constexpr int kScoreStride = kLiveSlots + 1;
 
 // Four numbers, by one access.
@@ -48,79 +67,90 @@ struct alignas(16) Quad {
 __device__ inline Quad& quad(float* at) { return *reinterpret_cast<Quad*>(at); }
 __device__ inline const Quad& quad(const float* at) { return *reinterpret_cast<const Quad*>(at); }
 
-// Turns parts [4, SummaryPart], of which `heads` exist, into half of a TileTable in the same place,
-// and adds to scores of slots `thread / 16 + 8 i` for token `thread % 16`. By kArrangers threads,
-// that count from 0 and share `barrier`.
-inline constexpr int kArrangers = 128;
-inline constexpr int kColumns = kArrangers / kLiveTile;
-__device__ inline void arrange_half(float* parts, int heads, int thread, int barrier,
-                                    float (&scores)[kLiveSlots / kColumns]) {
+// Turns parts [kv_heads, SummaryPart] into a TileTable in the same place, and into its scores: sums
+// over heads, -infinity for slots that are not in use. By kArrangers threads, that count from 0 and
+// share `barrier`; each has some slots and row `thread % 16`.
+inline constexpr int kArrangers = 256;
+__device__ inline void arrange_tile(float* parts, uint64_t used, int kv_heads, int* scores,
+                                    int thread, int barrier) {
   constexpr int kHeads = TileTable::kHeads;
+  constexpr int kColumns = kArrangers / kLiveTile;
   constexpr int kSlotsEach = kLiveSlots / kColumns;
-  constexpr int kTokensEach = kLiveTile / kColumns;
-  static_assert(kArrangers == 2 * kLiveSlots && kArrangers == kHeads * 2 * kLiveTile);
+  constexpr int kOfHalf = kArrangers / 2;
+  static_assert(kColumns == kLiveTile && kOfHalf == 2 * kLiveSlots &&
+                kOfHalf == kHeads * 2 * kLiveTile);
   const int row = thread % kLiveTile;
   const int column = thread / kLiveTile;
-  Quad slots[kSlotsEach], tokens[kTokensEach], before[kTokensEach];
+  const auto of_head = [&](int half, int k, int at) {
+    const bool there = half * kHeads + k < kv_heads;
+    return there ? parts[half * TileTable::kHalf + k * SummaryPart::kStride + at] : 0;
+  };
+  Quad slots[2][kSlotsEach], tokens[2], before[2];
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+#pragma unroll
+    for (int k = 0; k < kHeads; ++k) {
+#pragma unroll
+      for (int i = 0; i < kSlotsEach; ++i) {  // [slot, row]
+        slots[half][i][k] = of_head(half, k, SummaryPart::kSlots + thread + i * kArrangers);
+      }
+      tokens[half][k] = of_head(half, k, SummaryPart::kTokens + thread);  // [t, row]
+      before[half][k] = of_head(half, k, SummaryPart::kBefore + thread);
+    }
+  }
+  const int of = thread / kOfHalf;
+  const int at = thread % kOfHalf;
   Quad squares;  // or inverse norms
 #pragma unroll
-  for (int k = 0; k < kHeads; ++k) {
-    const float* part = parts + k * SummaryPart::kStride;
-    const bool there = k < heads;
-#pragma unroll
-    for (int i = 0; i < kSlotsEach; ++i) {
-      const int at = thread + i * kArrangers;  // [slot, row]
-      slots[i][k] = there ? part[SummaryPart::kSlots + at] : 0;
-    }
-#pragma unroll
-    for (int i = 0; i < kTokensEach; ++i) {
-      const int at = thread + i * kArrangers;  // [t, row]
-      tokens[i][k] = there ? part[SummaryPart::kTokens + at] : 0;
-      before[i][k] = there ? part[SummaryPart::kBefore + at] : 0;
-    }
-    squares[k] = there ? part[SummaryPart::kSquares + thread] : 0;
-  }
-  const int head = thread / (2 * kLiveTile);
-  const int item = thread % (2 * kLiveTile);  // norms, then squares, of tokens
-  const float of_token =
-      head < heads ? parts[head * SummaryPart::kStride + SummaryPart::kTokenNorms + item] : 0;
+  for (int k = 0; k < kHeads; ++k) squares[k] = of_head(of, k, SummaryPart::kSquares + at);
+  const int head = at / (2 * kLiveTile);
+  const int item = at % (2 * kLiveTile);  // norms, then squares, of tokens
+  const float of_token = of_head(of, head, SummaryPart::kTokenNorms + item);
   bar_sync(barrier, kArrangers);  // all have read
 #pragma unroll
-  for (int i = 0; i < kSlotsEach; ++i) {
-    quad(parts + TileTable::slot(column + i * kColumns, row)) = slots[i];
-  }
+  for (int half = 0; half < 2; ++half) {
+    float* table = parts + half * TileTable::kHalf;
 #pragma unroll
-  for (int i = 0; i < kTokensEach; ++i) {
-    quad(parts + TileTable::token(column + i * kColumns, row)) = tokens[i];
-    quad(parts + TileTable::before(column + i * kColumns, row)) = before[i];
+    for (int i = 0; i < kSlotsEach; ++i) {
+      quad(table + TileTable::slot(column + i * kColumns, row)) = slots[half][i];
+    }
+    quad(table + TileTable::token(column, row)) = tokens[half];
+    quad(table + TileTable::before(column, row)) = before[half];
   }
-  quad(parts + TileTable::square(thread)) = squares;
-  parts[TileTable::norm(item) + head] = of_token;
+  quad(parts + of * TileTable::kHalf + TileTable::square(at)) = squares;
+  parts[of * TileTable::kHalf + TileTable::norm(item) + head] = of_token;
   bar_sync(barrier, kArrangers);
 #pragma unroll
   for (int i = 0; i < kSlotsEach; ++i) {
-    const Quad inverse = quad(parts + TileTable::inverse(column + i * kColumns));
+    const int slot = column + i * kColumns;
+    float sum = 0;
 #pragma unroll
-    for (int k = 0; k < kHeads; ++k) scores[i] = fmaf(slots[i][k], inverse[k], scores[i]);
+    for (int half = 0; half < 2; ++half) {
+      const Quad inverse = quad(parts + half * TileTable::kHalf + TileTable::inverse(slot));
+#pragma unroll
+      for (int k = 0; k < kHeads; ++k) sum = fmaf(slots[half][i][k], inverse[k], sum);
+    }
+    const bool in_use = (used >> slot & 1u) != 0;
+    scores[row * kScoreStride + slot] = ordered(in_use ? sum : -INFINITY);
   }
 }
 
-// Parts of all heads into a TileTable, and its scores: sums over heads, -infinity for slots that
-// are not in use. Threads as in arrange_half().
-__device__ inline void arrange_tile(float* parts, uint64_t used, int kv_heads, float* scores,
-                                    int thread, int barrier) {
-  float sums[kLiveSlots / kColumns] = {};
-#pragma unroll 1
-  for (int half = 0; half < 2; ++half) {
-    arrange_half(parts + half * TileTable::kHalf, kv_heads - half * TileTable::kHeads, thread,
-                 barrier, sums);
-  }
-#pragma unroll
-  for (int i = 0; i < kLiveSlots / kColumns; ++i) {
-    const int slot = thread / kLiveTile + i * kColumns;
-    const bool in_use = (used >> slot & 1u) != 0;
-    scores[thread % kLiveTile * kScoreStride + slot] = in_use ? sums[i] : -INFINITY;
-  }
+// Of an arranged tile, by kRaters threads that count from 0. `gate`: of token `thread /
+// kLiveHeads`.
+inline constexpr int kRaters = kLiveTile * kLiveHeads;
+__device__ inline void arrange_rates(const float* table, const LiveRules& rules, const float* eta,
+                                     int kv_heads, float gate, LiveRates& rates, int thread) {
+  const int token = thread / kLiveHeads;
+  const int head = thread % kLiveHeads;
+  table += head / TileTable::kHeads * TileTable::kHalf + head % TileTable::kHeads;
+  const float own = head < kv_heads ? eta[head] : 0;
+  const float rate = rules.gated_rate ? own * gate : own;
+  const float stays = 1 - rate;
+  if (head == 0) rates.gate[token] = gate;
+  rates.rate[thread] = rate;
+  rates.keeps[thread] = stays * stays;
+  rates.cross[thread] = 2 * stays * rate * table[TileTable::norm(token)];
+  rates.share[thread] = rate * rate * table[TileTable::token_square(token)];
 }
 
 }  // namespace kvg::cuda

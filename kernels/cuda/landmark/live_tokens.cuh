@@ -167,14 +167,14 @@ __device__ inline float store_key(const LaneBits<kDim>& x, const LaneBand<kDim>&
 
 // Starts to copy rows row(0) .. row(count - 1) of one head, `stride` elements apart in global
 // memory, to rows `pitch` apart in shared memory; those from `count` up to a tile are zero. By
-// kCopiers threads.
+// kCopiers threads, that count from 0.
 inline constexpr int kCopiers = 256;
 template <int kDim, typename Row>
 __device__ inline void copy_rows(const void* from, int64_t stride, int count, Row row,
-                                 __nv_bfloat16* to, int pitch) {
+                                 __nv_bfloat16* to, int pitch, int thread) {
   constexpr int kPieces = kDim / 8;  // of 16 bytes, of a row
   const auto* data = static_cast<const __nv_bfloat16*>(from);
-  for (int i = static_cast<int>(threadIdx.x); i < kLiveTile * kPieces; i += kCopiers) {
+  for (int i = thread; i < kLiveTile * kPieces; i += kCopiers) {
     const int token = i / kPieces;
     const int piece = 8 * (i % kPieces);
     const bool there = token < count;
@@ -202,7 +202,7 @@ struct SummaryTokens {
   __nv_bfloat16 keys[kLiveTile * kKeyStride];
   __nv_bfloat16 values[kLiveTile * kValueStride];
   float inverse[kLiveTile];  // of the keys' norms
-  float gate[kLiveTile];
+  alignas(16) float gate[kLiveTile];
 };
 
 // To the exact bank.
