@@ -37,10 +37,9 @@ class HopperPlanner {
       index = next;
     }
     hopper::wait(&shared_.info_empty[infos_.stage], infos_.parity ^ 1);
-    if (lane_ != 0) return;
-    shared_.infos[infos_.stage].flags = kTileStop;
-    hopper::arrive(&shared_.info_full[infos_.stage]);
-    leave();
+    if (lane_ == 0) shared_.infos[infos_.stage].flags = kTileStop;
+    if (lane_ < 2) hopper::arrive(&shared_.info_full[infos_.stage]);
+    if (lane_ == 0) leave();
   }
 
  private:
@@ -240,9 +239,9 @@ class HopperPlanner {
         HopperTileInfo& info = shared_.infos[infos_.stage];
         info.halves[side] = half;
         if (side == 0) info.flags = flags;
+        hopper::arrive(&shared_.info_full[infos_.stage]);
       }
       __syncwarp();
-      if (lane_ == 0) hopper::arrive(&shared_.info_full[infos_.stage]);
       infos_.advance();
     }
   }

@@ -94,7 +94,7 @@ struct alignas(1024) HopperShared {
       hopper::init_barrier(&item_empty[i], kConsumerWarps + 1);  // and the warp that loads queries
     }
     for (int i = 0; i < Tile::kInfos; ++i) {
-      hopper::init_barrier(&info_full[i], 1);
+      hopper::init_barrier(&info_full[i], 2);  // a lane for each half
       hopper::init_barrier(&info_empty[i], 1);
     }
     for (int i = 0; i < Tile::kQueryStages; ++i) {

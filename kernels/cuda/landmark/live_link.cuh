@@ -31,14 +31,20 @@ struct LiveLink<kFloats, kStride, kWords>::Decider {
   alignas(16) float parts[2][kLiveHeads * kStride];  // of all heads
   uint64_t arrived[2];
 
-  // By one thread, before a cluster barrier.
-  __device__ void open() {
-    for (uint64_t& barrier : arrived) hopper::init_barrier(&barrier, 1);
+  // By one thread, before a cluster barrier. `readers`: threads that call expect().
+  __device__ void open(int readers) {
+    for (uint64_t& barrier : arrived) hopper::init_barrier(&barrier, readers);
     hopper::fence_barrier_init();
   }
-  // By one thread, once for every tile, when all here is done with tile - 2.
-  __device__ void expect(int tile, int heads) {
-    hopper::arrive_and_expect(&arrived[tile % 2], kPartBytes * static_cast<uint32_t>(heads));
+  // Once for every tile, when all here is done with tile - 2, by each of the readers; one of them
+  // `counts` the bytes.
+  __device__ void expect(int tile, int heads, bool counts) {
+    uint64_t* barrier = &arrived[tile % 2];
+    if (counts) {
+      hopper::arrive_and_expect(barrier, kPartBytes * static_cast<uint32_t>(heads));
+    } else {
+      hopper::arrive(barrier);
+    }
   }
   __device__ float* wait_parts(int tile) {
     mbarrier_wait(&arrived[tile % 2], phase(tile));

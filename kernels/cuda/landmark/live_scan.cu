@@ -77,7 +77,7 @@ __global__ void __launch_bounds__(kLiveThreads, 1)
   if (threadIdx.x == 0) {
     if (decides) {
       decider.summary.open();
-      decider.exact.link.open();
+      decider.exact.link.open(1);
     } else {
       head.summary.link.open();
       head.exact.link.open();

@@ -242,8 +242,8 @@ class ExactDecider {
     ScanPasses walk(p_, rules_);
     ExactPass pass, next;
     if (thread == 0) {
-      s_.link.expect(0, heads_);
-      s_.link.expect(1, heads_);
+      s_.link.expect(0, heads_, true);
+      s_.link.expect(1, heads_, true);
     }
     bool more = walk.next(pass);
     auto gates = Matcher::Gates::read(p_.gate + pass.row, more ? pass.tokens : 0, thread);
@@ -265,7 +265,7 @@ class ExactDecider {
       if (i > 0 && !pass.waits()) matcher.follow_writes();
       const int word = matcher.decide(pass);
       if (thread < 32) {
-        if (thread == 0) s_.link.expect(i + 2, heads_);
+        if (thread == 0) s_.link.expect(i + 2, heads_, true);
         s_.link.broadcast(i, heads_, word, there_);
         if (pass.snapshot >= 0) {
           cp_async_wait<1>();

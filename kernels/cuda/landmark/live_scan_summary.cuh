@@ -28,16 +28,18 @@ struct SummaryDeciderShared {
   int scores[2][kLiveTile * kScoreStride];
   LiveRates rates[2];
   LiveMoves moves;
-  uint64_t moved[kLiveTile / kLiveQuarter];  // a quarter of the moves of a tile is there
-  // For the warp that keeps the counts, as all heads get them.
+  // A quarter of the moves of a tile is there, says each lane of the warp that decides.
+  uint64_t moved[kLiveTile / kLiveQuarter];
+  // For the warp that keeps the counts.
   int decisions[2][kLiveTile];
+  float gates[2][kLiveTile];
   uint64_t decided[2];
 
   // By one thread, before a cluster barrier.
   __device__ void open() {
-    for (uint64_t& barrier : moved) hopper::init_barrier(&barrier, 1);
-    for (uint64_t& barrier : decided) hopper::init_barrier(&barrier, 1);
-    link.open();
+    for (uint64_t& barrier : moved) hopper::init_barrier(&barrier, 32);
+    for (uint64_t& barrier : decided) hopper::init_barrier(&barrier, 32);
+    link.open(32);  // of the warp that keeps the counts
   }
 };
 
@@ -251,9 +253,7 @@ class SummaryDecider {
     for (int i = 0; walk.next(tile); ++i) {
       take_turns();
       float* parts = s_.link.wait_parts(i);
-      const auto pass_on = [&](int quarter) {
-        if (lane_id() == 0) hopper::arrive(&s_.moved[quarter]);
-      };
+      const auto pass_on = [&](int quarter) { hopper::arrive(&s_.moved[quarter]); };
       const int decision =
           router.route(parts, s_.scores[i % 2], s_.rates[i % 2], tile.count, s_.moves, pass_on);
       s_.link.broadcast(i, heads_, decision, there_);
@@ -292,16 +292,14 @@ class SummaryDecider {
     SummaryCounts counts(p_.bank, rules_, p_.eta, heads_);
     LiveTiles walk = summary_tiles(launch_);
     LiveTile tile;
-    if (lane_id() == 0) {
-      s_.link.expect(0, heads_);
-      s_.link.expect(1, heads_);
-    }
+    s_.link.expect(0, heads_, lane_id() == 0);
+    s_.link.expect(1, heads_, lane_id() == 0);
     for (int i = 0; walk.next(tile); ++i) {
       mbarrier_wait(&s_.decided[i % 2], SummaryLink::phase(i));
       const int decision = lane_id() < kLiveTile ? s_.decisions[i % 2][lane_id()] : -1;
-      const float gate = s_.rates[i % 2].gate[lane_id() % kLiveTile];
+      const float gate = s_.gates[i % 2][lane_id() % kLiveTile];
+      s_.link.expect(i + 2, heads_, lane_id() == 0);
       __syncwarp();
-      if (lane_id() == 0) s_.link.expect(i + 2, heads_);
       counts.take(decision, gate, tile.count);
       if (tile.snapshot >= 0) counts.store(p_.snapshots[tile.snapshot]);
     }
@@ -341,9 +339,13 @@ class SummaryDecider {
 
   // For keep_counts().
   __device__ void keep(int tile, int decision) {
-    if (lane_id() < kLiveTile) s_.decisions[tile % 2][lane_id()] = decision;
+    const int place = tile % 2;
+    if (lane_id() < kLiveTile) {
+      s_.decisions[place][lane_id()] = decision;
+      s_.gates[place][lane_id()] = s_.rates[place].gate[lane_id()];
+    }
+    hopper::arrive(&s_.decided[place]);
     __syncwarp();
-    if (lane_id() == 0) hopper::arrive(&s_.decided[tile % 2]);
   }
 
   const LiveScanLaunch& launch_;
