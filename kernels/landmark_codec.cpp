@@ -2,11 +2,10 @@
 
 #include "base/error.h"
 #include "kernels/dtype.h"
-#include "kernels/reference/codec_f32.h"
 #include "kernels/reference/codec_unrotated.h"
+#include "kernels/reference/stored_floats.h"
 
 #include <algorithm>
-#include <cstring>
 #include <utility>
 
 namespace kvg {
@@ -32,8 +31,7 @@ class BandCodec final : public UnrotatedCodec<BandCodec> {
         if (wide_) {
           put_f32(value, i, stored(), codes);
         } else {
-          const uint16_t half = float_to_bf16(value);
-          std::memcpy(codes + 2 * i, &half, 2);
+          put_bf16(value, i, codes);
         }
       }
     }
@@ -44,9 +42,7 @@ class BandCodec final : public UnrotatedCodec<BandCodec> {
     std::fill_n(out, n * head_dim(), T{0});
     for (int64_t v = 0; v < n; ++v, codes += code_bytes(), out += head_dim()) {
       for (int64_t i = 0; i < stored(); ++i) {
-        uint16_t half = 0;
-        if (!wide_) std::memcpy(&half, codes + 2 * i, 2);
-        const float value = wide_ ? get_f32(codes, i, stored()) : bf16_to_float(half);
+        const float value = wide_ ? get_f32(codes, i, stored()) : get_bf16(codes, i);
         out[dims_[static_cast<size_t>(i)]] = static_cast<T>(value);
       }
     }

@@ -2,14 +2,13 @@
 
 #include "base/error.h"
 #include "kernels/dtype.h"
-#include "kernels/reference/codec_f32.h"
 #include "kernels/reference/codec_scale.h"
 #include "kernels/reference/codec_unrotated.h"
+#include "kernels/reference/stored_floats.h"
 
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <cstring>
 
 namespace kvg {
 namespace {
@@ -44,21 +43,13 @@ class Bf16Codec final : public UnrotatedCodec<Bf16Codec> {
   int64_t code_bytes() const override { return int64_t{2} * head_dim(); }
   int64_t scale_bytes() const override { return 0; }
 
-  // Codes may lie at any address, hence memcpy.
   template <typename T>
   void put(const T* x, int64_t n, uint8_t* codes, uint16_t*) const {
-    for (int64_t i = 0; i < n * head_dim(); ++i) {
-      const uint16_t word = float_to_bf16(static_cast<float>(x[i]));
-      std::memcpy(codes + 2 * i, &word, 2);
-    }
+    for (int64_t i = 0; i < n * head_dim(); ++i) put_bf16(static_cast<float>(x[i]), i, codes);
   }
   template <typename T>
   void get(const uint8_t* codes, const uint16_t*, int64_t n, T* out) const {
-    for (int64_t i = 0; i < n * head_dim(); ++i) {
-      uint16_t word = 0;
-      std::memcpy(&word, codes + 2 * i, 2);
-      out[i] = static_cast<T>(bf16_to_float(word));
-    }
+    for (int64_t i = 0; i < n * head_dim(); ++i) out[i] = static_cast<T>(get_bf16(codes, i));
   }
 };
 

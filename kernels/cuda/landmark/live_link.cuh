@@ -9,6 +9,10 @@
 
 namespace kvg::cuda {
 
+// In the cluster the CTA that decides comes first, then one for each head.
+__device__ inline int live_rank(int head) { return head + 1; }
+__device__ inline int live_head(int rank) { return rank - 1; }
+
 // How the CTAs of heads send what they know about a tile to the one that decides, the first of the
 // cluster (parts, of kFloats floats kStride apart), and how that sends kWords words of decisions
 // back to all. Both have two places at their end, which tiles use in turn: a CTA sends the part of
@@ -64,13 +68,11 @@ struct LiveLink<kFloats, kStride, kWords>::Decider {
       for (int k = 0; k < 4; ++k) words[k] = __shfl_sync(kWarp, word, i % kQuads * 4 + k);
       const int head = i / kQuads;
       if (head >= heads) continue;
-      st_async(mapa(there.decisions[place] + i % kQuads * 4, rank_of(head)), words,
-               mapa(&there.decided[place], rank_of(head)));
+      st_async(mapa(there.decisions[place] + i % kQuads * 4, live_rank(head)), words,
+               mapa(&there.decided[place], live_rank(head)));
     }
     __syncwarp();
   }
-
-  __device__ static int rank_of(int head) { return head + 1; }
 };
 
 template <int kFloats, int kStride, int kWords>

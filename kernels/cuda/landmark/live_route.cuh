@@ -183,27 +183,6 @@ class SummaryRouter {
   int unused_;  // the first unused slot, -1: none
 };
 
-// Tokens of a tile by the slot they go to. Of lane_id(), if that token leads, the first one of a
-// slot: the slot, and as a mask the tokens of the same slot.
-struct LiveGroups {
-  int slot;
-  unsigned peers, leaders;
-  __device__ explicit LiveGroups(const int* decisions) {
-    const int mine = lane_id() < kLiveTile ? decisions[lane_id()] : -1;
-    slot = mine % kOpens;
-    peers = __match_any_sync(kWarp, mine >= 0 ? slot : -1 - lane_id());
-    leaders = __ballot_sync(kWarp, mine >= 0 && (peers & ((1u << lane_id()) - 1)) == 0);
-  }
-  // Calls use(slot, tokens) by all lanes.
-  template <typename Use>
-  __device__ void each(Use use) const {
-    for (unsigned left = leaders; left != 0; left &= left - 1) {
-      const int leader = __ffs(static_cast<int>(left)) - 1;
-      use(__shfl_sync(kWarp, slot, leader), __shfl_sync(kWarp, peers, leader));
-    }
-  }
-};
-
 // What token t of the tile before does to a slot, for the lane's row of the next tile and its
 // heads.
 struct LiveMove {

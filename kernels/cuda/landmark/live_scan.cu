@@ -52,7 +52,7 @@ template <int kDim>
 __device__ void attend_to_head(const LiveScanLaunch& p, HeadShared<kDim>& shared,
                                DeciderShared& decider) {
   const LandmarkShape& shape = p.scan.layout.shape;
-  const int head = cluster_rank() - 1;
+  const int head = live_head(cluster_rank());
   constexpr int kThreads = 32 * kLiveWorkers;
   static_assert(kLiveThreads == 2 * kThreads);
   const auto thread = static_cast<int>(threadIdx.x % kThreads);

@@ -268,9 +268,8 @@ class SummaryDecider {
     uint64_t used = valid();
     LiveTiles walk = summary_tiles(launch_);
     LiveTile tile;
-    int i = 0;
 #pragma unroll 1
-    for (; walk.next(tile); ++i) {
+    for (int i = 0; walk.next(tile); ++i) {
       float* parts = s_.link.wait_parts(i);
       const int token = thread / kLiveHeads;
       const float gate = thread < kRaters ? parts[SummaryPart::kGates + token] : 0;
