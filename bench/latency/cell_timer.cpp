@@ -259,8 +259,19 @@ std::unique_ptr<DecodeBatch> CellTimer::decode_batch(PrefilledBatch* prefilled, 
                                        prefilled->tokens, max_steps, options);
 }
 
+void CellTimer::disperse(DecodeBatch* batch) const {
+  Random random(
+      mix_seed({options_.seed, name_seed("next token"), static_cast<uint64_t>(batch->steps())}));
+  std::vector<int32_t> tokens = batch->newest();
+  for (int32_t& token : tokens) {
+    token = static_cast<int32_t>(random.below(static_cast<uint64_t>(weights_.config.vocab)));
+  }
+  batch->force(tokens);
+}
+
 double CellTimer::time_steps(DecodeBatch* batch, int64_t steps) const {
   batch->record();
+  disperse(batch);
   for (int64_t i = 0; i < options_.warm_steps; ++i) batch->step();
   return timed(ops_,
                [&] {
@@ -293,6 +304,7 @@ double CellTimer::calm_step(DecodeBatch* batch, int64_t first_position) const {
       ++position;
     }
   }
+  disperse(batch);
   return timed(ops_,
                [&] {
                  for (int64_t i = 0; i < steps; ++i) batch->step();
@@ -309,6 +321,7 @@ void CellTimer::trace_steps(DecodeBatch* batch, int64_t first_position, int64_t 
   const auto repeats = static_cast<double>(visits() / options_.stride);
   traced->timed += calm_step(batch, first_position) / repeats;
   ops_.take_ledger();
+  disperse(batch);
   const int64_t steps = steps_at(offset);
   for (int64_t i = 0; i < steps; ++i) {
     batch->step();

@@ -254,6 +254,16 @@ TEST_F(BenchTest, ReplicasAreIndependentCopies) {
   for (const auto& sequence : tokens) EXPECT_EQ(sequence, tokens[0]);
 }
 
+TEST_F(BenchTest, TimedStepsOfCopiesTakeDifferentTokensIn) {
+  const CellTimer timer(*weights_, *ops_, Method::parse("full"), request("latency").timing);
+  PrefilledBatch batch = timer.prefill_one(24);
+  timer.replicate(4, &batch);
+  const auto decode = timer.decode_batch(&batch, timer.longest(24) - 24, {});
+  timer.time_steps(decode.get(), 1);
+  const auto tokens = decode->tokens();
+  EXPECT_EQ(std::set(tokens.begin(), tokens.end()).size(), 4u);
+}
+
 TEST_F(BenchTest, ALatencyRunLeavesARecordThatTheReportReads) {
   const BenchOutcome outcome = run_latency(*weights_, *ops_, latency("run"));
   const reports::LatencyRun run = reports::read_latency_run(outcome.folder);
