@@ -1,6 +1,7 @@
 #pragma once
 
 #include "kernels/cuda/attention/decode_bank.cuh"
+#include "kernels/cuda/attention/decode_bank_finish.cuh"
 #include "kernels/cuda/attention/decode_join.cuh"
 #include "kernels/cuda/dependent_launch.cuh"
 #include "kernels/cuda/dependent_launch.h"
@@ -66,11 +67,11 @@ class BankWarp {
     const int32_t first = opened_first();
     wait_for_previous_launch();
     int place = 0, slot = 0;
+    QueryFragments<kHeadDim, 1> q;
+    if (first < total_) load_queries(first, q);
     for (int32_t index = first; index < total_; index += stride_) {
       const BankItem& item = shared_.items[warp_][slot];
       slot = slot + 1 == Shared::kItems ? 0 : slot + 1;
-      QueryFragments<kHeadDim, 1> q;
-      load_queries(index, q);
       if (lane_ == 0 && p_.gate != nullptr && part_ == 0 && index % p_.kv_heads == 0) {
         const int32_t sequence = index / p_.kv_heads;
         p_.caches[sequence].gates[item.position % p_.slots.window] = p_.gate[sequence];
@@ -93,8 +94,11 @@ class BankWarp {
         }
         attend_step<kHeadDim>(bias, p_.scale * kLog2E, at, q, lane_, sum);
         __syncwarp();
-        if (i + 1 == steps) finish_item(index, sum);
         start(place);
+        if (i + 1 == steps) {
+          if (index + stride_ < total_) load_queries(index + stride_, q);
+          finish_item(index, sum);
+        }
         place = place + 1 == kBankDepth ? 0 : place + 1;
         bias = next;
       }
@@ -154,14 +158,14 @@ class BankWarp {
   }
 
   __device__ __forceinline__ void sync_team() const {
-    if (parts_ == 1) {
-      __syncwarp();
-    } else {
-      hopper::named_barrier_wait(1 + warp_ / parts_, 32 * parts_);
-    }
+    hopper::named_barrier_wait(1 + warp_ / parts_, 32 * parts_);
   }
 
   __device__ __forceinline__ void finish_item(int32_t index, const Accumulator<kHeadDim, 1>& sum) {
+    if (parts_ == 1) {
+      finish_alone<kHeadDim>(p_, index, sum, lane_);
+      return;
+    }
     keep(sum, false, warp_, lane_, shared_);
     sync_team();
     DecodePlace at{};
