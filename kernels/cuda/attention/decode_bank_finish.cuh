@@ -69,8 +69,8 @@ __device__ inline void finish_alone(const DecodeAttentionLaunch& p, int32_t inde
     for (int d = 0; d < kHeadDim / 16; ++d) {
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
-        x[0][d][half] = factor[0] * sum.out[d][0][2 * half] -
-                        lambda * factor[1] * sum.out[d][0][2 * half + 1];
+        x[0][d][half] =
+            factor[0] * sum.out[d][0][2 * half] - lambda * factor[1] * sum.out[d][0][2 * half + 1];
       }
     }
     norm_head<kHeadDim>(p, lane, x[0]);

@@ -4,6 +4,7 @@
 #include "kernels/cuda/dependent_launch.h"
 #include "kernels/cuda/fused/convert.h"
 #include "kernels/cuda/gemm/cublas.h"
+#include "kernels/cuda/gemm/gated_sm90.h"
 #include "kernels/cuda/gemm/gemv.h"
 #include "kernels/cuda/gemm/wide_sm90.h"
 
@@ -30,6 +31,10 @@ bool is_long_sum(const LinearParams& p) { return p.x.size(1) >= 2 * p.weight.siz
 // first choice. Products of few tiles may outlast that work, and then lose by it.
 constexpr int64_t kLeastTilesBeside = 8;
 constexpr int kFewerMultiprocessors = 4;
+// From here on gates and ups are one launch, which takes 80 us on an H200 for 14336 of each and any
+// rows, the library and swiglu 95 at 256 rows, 87 at 224, 81 at 192; and 16 % less energy, so that
+// a step of 256 sequences, which is at the power limit, becomes 4 % faster.
+constexpr int64_t kLeastGatedRows = 193;
 constexpr size_t kWorkspace = size_t{32} << 20;  // what the library asks for on Hopper
 // The library adds a bias of the result's type only: behind the workspace there is room for one
 // that had to be widened.
@@ -227,10 +232,33 @@ void Linear::run(const LinearParams& params, LinearKernel kernel) {
 
 bool Linear::run(const GatedLinearParams& p) {
   const LinearParams product_only{p.x, p.weight, Tensor(), p.out};
-  if (choose(product_only) != LinearKernel::wide || p.out.size(1) % 8 != 0) return false;
+  if (p.out.size(1) % 8 != 0) return false;
+  if (p.x.size(0) > kWideMaxGatedRows) return run_gated(p);
+  if (choose(product_only) != LinearKernel::wide) return false;
   WideLaunch product = wide_launch(product_only);
   product.out = p.out.size(1);
   product.gated = true;
+  KVG_CHECK_CUDA(launch(product, context_.stream()));
+  context_.declare(bytes(product), flops(product));
+  return true;
+}
+
+bool Linear::run_gated(const GatedLinearParams& p) {
+  GatedLaunch product;
+  product.x = p.x.data;
+  product.weight = p.weight.data;
+  product.result = p.out.data;
+  product.rows = p.x.size(0);
+  product.in = p.x.size(1);
+  product.out = p.out.size(1);
+  product.tile_columns = gated_tile_columns(product.out, context_.device().multiprocessors);
+  const bool aligned =
+      alignment(p.x.data) >= 16 && alignment(p.weight.data) >= 16 && alignment(p.out.data) >= 16;
+  if (product.rows < kLeastGatedRows || !gated_serves(product.rows, product.in, product.out) ||
+      product.tile_columns == 0 || !aligned || context_.multiprocessors_beside() > 0 ||
+      !runs_sm90_code()) {
+    return false;
+  }
   KVG_CHECK_CUDA(launch(product, context_.stream()));
   context_.declare(bytes(product), flops(product));
   return true;

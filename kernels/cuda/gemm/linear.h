@@ -32,8 +32,8 @@ class Linear {
   void run(const LinearParams& params);
   // For comparison. Throws Error when the kernel does not serve the shape.
   void run(const LinearParams& params, LinearKernel kernel);
-  // At once, where there is a kernel that does it (gemm/wide_sm90.h); otherwise false, and nothing
-  // is done.
+  // At once, where there is a kernel that does it (gemm/wide_sm90.h, gemm/gated_sm90.h); otherwise
+  // false, and nothing is done.
   bool run(const GatedLinearParams& params);
 
  private:
@@ -42,6 +42,7 @@ class Linear {
   LinearKernel choose(const LinearParams& params) const;
   void run_gemv(const LinearParams& params);
   void run_wide(const LinearParams& params);
+  bool run_gated(const GatedLinearParams& params);
   WideLaunch wide_launch(const LinearParams& params) const;
   void run_cublas(const LinearParams& params);
   const void* bias_of_result_type(const LinearParams& params);

@@ -42,7 +42,10 @@ cudaError_t launch(const WideLaunch& p, cudaStream_t stream) {
   const bool layout = tile_rows >= 80 && tile_rows <= 128 && tile_rows % 16 == 0 &&
                       (splits == 1 || splits == 2 || splits == 4);
   if (!wide_serves(p.rows, p.in, p.out) || !layout) return cudaErrorInvalidValue;
-  if (p.gated && (p.bias != nullptr || p.result_type != DType::bf16)) return cudaErrorInvalidValue;
+  if (p.gated &&
+      (p.rows > kWideMaxGatedRows || p.bias != nullptr || p.result_type != DType::bf16)) {
+    return cudaErrorInvalidValue;
+  }
   if (!runs_sm90_code()) return cudaErrorNotSupported;
   if (p.rows <= 64) return launch_wide_64(p, stream);
   if (p.rows <= 128) return launch_wide_128(p, stream);

@@ -19,6 +19,7 @@
 namespace kvg::cuda {
 
 inline constexpr int64_t kWideMaxRows = 256;
+inline constexpr int64_t kWideMaxGatedRows = 128;          // gated_sm90.h is for more
 inline constexpr int64_t kWideMaxSide = int64_t{1} << 20;  // of W
 
 // How a product is cut for the device.
@@ -33,7 +34,7 @@ struct WideLaunch {
   const void* weight = nullptr;  // [out, in] bf16, 16-byte aligned; gated: [2 * out, in], G then U
   const void* bias = nullptr;    // [out] bf16 or null; not gated
   void* result = nullptr;        // [rows, out] bf16 or f32, 16-byte aligned; gated: bf16
-  int64_t rows = 0;              // 1..256
+  int64_t rows = 0;              // 1..256; gated: 1..128
   int64_t in = 0;                // a multiple of 8
   int64_t out = 0;               // a multiple of 8
   DType result_type = DType::bf16;

@@ -90,7 +90,9 @@ cudaError_t launch_wide(const WideLaunch& p, cudaStream_t stream) {
 template <int kRows>
 cudaError_t launch_wide_rows(const WideLaunch& p, cudaStream_t stream) {
   using Tile = WideTile<kRows>;
-  if (p.gated) return launch_wide<Tile, WideResult::gated>(p, stream);
+  if constexpr (kRows <= kWideMaxGatedRows) {
+    if (p.gated) return launch_wide<Tile, WideResult::gated>(p, stream);
+  }
   if (p.result_type == DType::f32) return launch_wide<Tile, WideResult::f32>(p, stream);
   return launch_wide<Tile, WideResult::bf16>(p, stream);
 }
