@@ -2,10 +2,8 @@
 
 #include "kernels/cuda/attention/decode_bank.cuh"
 #include "kernels/cuda/attention/decode_bank_finish.cuh"
-#include "kernels/cuda/attention/decode_join.cuh"
 #include "kernels/cuda/dependent_launch.cuh"
 #include "kernels/cuda/dependent_launch.h"
-#include "kernels/cuda/hopper/barrier.cuh"
 
 #include <cstdint>
 
@@ -21,26 +19,8 @@ struct BankShared {
   static constexpr int kItems = kBankDepth;
 
   alignas(128) uint8_t ring[kBankWarps][kBankDepth][kBankStepBytes<kHeadDim>];
-  alignas(16) float sums_of[kBankWarps][8][kHeadDim];
-  float2 stats[kBankWarps][8];
+  BankSums<kHeadDim> sums[kBankWarps];
   BankItem items[kBankWarps][kItems];
-
-  __device__ float* sums(int warp, int query) { return sums_of[warp][query]; }
-};
-
-// The warps that share a KV head.
-template <typename Shared>
-struct FromTeam {
-  static constexpr int kAtOnce = 4;
-  static constexpr int kHeadDim = Shared::kHeadDim;
-  Shared& shared;
-  int first_warp, lane;
-  __device__ float2 stats(int part, int query) const {
-    return shared.stats[first_warp + part][query];
-  }
-  __device__ void load(int part, int query, float (&out)[kHeadDim / 32]) const {
-    load_lane(shared.sums(first_warp + part, query) + lane * (kHeadDim / 32), out);
-  }
 };
 
 // One warp of a team of `parts`, which takes every parts-th step of its KV heads.
@@ -67,11 +47,11 @@ class BankWarp {
     const int32_t first = opened_first();
     wait_for_previous_launch();
     int place = 0, slot = 0;
-    QueryFragments<kHeadDim, 1> q;
-    if (first < total_) load_queries(first, q);
     for (int32_t index = first; index < total_; index += stride_) {
       const BankItem& item = shared_.items[warp_][slot];
       slot = slot + 1 == Shared::kItems ? 0 : slot + 1;
+      QueryFragments<kHeadDim, 1> q;
+      load_queries(index, q);
       if (lane_ == 0 && p_.gate != nullptr && part_ == 0 && index % p_.kv_heads == 0) {
         const int32_t sequence = index / p_.kv_heads;
         p_.caches[sequence].gates[item.position % p_.slots.window] = p_.gate[sequence];
@@ -95,10 +75,7 @@ class BankWarp {
         attend_step<kHeadDim>(bias, p_.scale * kLog2E, at, q, lane_, sum);
         __syncwarp();
         start(place);
-        if (i + 1 == steps) {
-          if (index + stride_ < total_) load_queries(index + stride_, q);
-          finish_item(index, sum);
-        }
+        if (i + 1 == steps) finish_item(index, sum);
         place = place + 1 == kBankDepth ? 0 : place + 1;
         bias = next;
       }
@@ -157,25 +134,18 @@ class BankWarp {
     }
   }
 
-  __device__ __forceinline__ void sync_team() const {
-    hopper::named_barrier_wait(1 + warp_ / parts_, 32 * parts_);
-  }
-
-  __device__ __forceinline__ void finish_item(int32_t index, const Accumulator<kHeadDim, 1>& sum) {
-    if (parts_ == 1) {
-      finish_alone<kHeadDim>(p_, index, sum, lane_);
-      return;
+  __device__ __forceinline__ void finish_item(int32_t index, Accumulator<kHeadDim, 1>& sum) {
+    const BankTeam<kHeadDim> team{shared_.sums, warp_, part_, parts_};
+    switch (parts_) {
+      case 1:
+        return finish_heads<kHeadDim, 1>(p_, index, team, lane_, sum);
+      case 2:
+        return finish_heads<kHeadDim, 2>(p_, index, team, lane_, sum);
+      case 4:
+        return finish_heads<kHeadDim, 4>(p_, index, team, lane_, sum);
+      default:
+        return finish_heads<kHeadDim, 8>(p_, index, team, lane_, sum);
     }
-    keep(sum, false, warp_, lane_, shared_);
-    sync_team();
-    DecodePlace at{};
-    at.sequence = index / p_.kv_heads;
-    at.kv_head = index - at.sequence * p_.kv_heads;
-    at.group_heads = p_.heads / p_.kv_heads;
-    at.splits = parts_;
-    const FromTeam<Shared> team{shared_, warp_ - part_, lane_};
-    finish<kHeadDim, 1>(p_, at, team, part_, parts_, lane_);
-    sync_team();
   }
 
   const DecodeAttentionLaunch& p_;

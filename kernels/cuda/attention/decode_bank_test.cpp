@@ -54,7 +54,7 @@ TEST_F(DecodeBankTest, ManyShortWindowsMatchTheReference) {
 
 TEST_F(DecodeBankTest, ManySmallBanksMatchTheReference) {
   if (!runs_sm90_code()) GTEST_SKIP() << "skipped: the kernel is for compute capability 9.0";
-  for (const auto& [group, streams] : {std::pair{4, 2}, {8, 1}, {1, 2}}) {
+  for (const auto& [group, streams] : {std::pair{4, 2}, {8, 1}, {1, 2}, {3, 2}}) {
     expect_bank_kernel_matches(Kept::landmark, group, streams);
   }
 }
