@@ -278,6 +278,11 @@ double LatencyCell::tokens_per_second() const {
   return tokens / total->seconds;
 }
 
+std::optional<double> LatencyCell::joules_per_token() const {
+  if (!measured() || !power_watts) return std::nullopt;
+  return *power_watts / tokens_per_second();
+}
+
 std::optional<double> LatencyCell::bank_seconds_per_evicted_token() const {
   const PhaseShare* bank = phase("bank");
   if (bank == nullptr || evicted_tokens <= 0) return std::nullopt;

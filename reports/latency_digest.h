@@ -71,6 +71,8 @@ struct LatencyCell {
   const PhaseShare* phase(std::string_view name) const;
   // Tokens a second of the whole batch: prompts in prefill, new ones in decode.
   double tokens_per_second() const;
+  // Of the whole device, idle moments included; none where no power was told.
+  std::optional<double> joules_per_token() const;
   // Of the bank update, by its phase and by removal; none without evictions.
   std::optional<double> bank_seconds_per_evicted_token() const;
 };

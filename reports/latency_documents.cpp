@@ -79,6 +79,7 @@ std::string csv_cell(const LatencyDigest& digest, const LatencyCell& cell) {
   if (cell.power_watts) {
     if (cell.sm_mhz) out += csv.plain("SM clock", "MHz", *cell.sm_mhz);
     out += csv.plain("power", "W", *cell.power_watts);
+    out += csv.plain("energy per token", "J", *cell.joules_per_token());
   }
   if (cell.held_back) out += csv.plain("clocks held back", "share", *cell.held_back);
   return out;

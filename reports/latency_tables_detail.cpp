@@ -29,6 +29,12 @@ std::string printed(const DeviceReading& reading) {
   return text;
 }
 
+Cell energy_cell(const LatencyCell& cell) {
+  const std::optional<double> joules = cell.joules_per_token();
+  if (!joules) return {kNone, ""};
+  return {fixed(1e3 * *joules, *joules < 0.1 ? 1 : 0) + " mJ", fixed(*cell.power_watts, 0) + " W"};
+}
+
 // What was taken off the phases, by stage and batch.
 std::string interval_costs(const LatencyDigest& digest) {
   std::map<std::string, double> costs;
@@ -56,6 +62,7 @@ Table capacity_table(const LatencyDigest& digest) {
                    {"Tried", false, "\u2713 ran, \u2717 did not fit"},
                    {"Time per token", true, "95 %"},
                    {"Tokens / s", true, "whole batch"},
+                   {"Energy per token", true, "of the device, at"},
                    {"Caches", true, "by formula"},
                    {"Device memory", true, "really used"}};
   int64_t last = 0;
@@ -79,6 +86,7 @@ Table capacity_table(const LatencyDigest& digest) {
          {tried, ""},
          timing_cell(cell.total),
          {thousands(std::llround(cell.tokens_per_second())), ""},
+         energy_cell(cell),
          {human_bytes(bytes), ""},
          {cell.memory_used ? human_bytes(static_cast<double>(*cell.memory_used)) : kNone, ""}});
   }

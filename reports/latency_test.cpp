@@ -190,6 +190,11 @@ TEST_F(LatencyTest, WholePage) {
   EXPECT_THAT(csv, HasSubstr(",decode,closes,attention,s,"));
   EXPECT_THAT(csv, HasSubstr(",too large,needed,B,"));
   EXPECT_THAT(csv, HasSubstr(",power,W,642.5"));
+  const LatencyRun run = read();
+  const LatencyDigest digest = make_latency_digest(run, quick());
+  const LatencyCell& decode = *digest.find("decode", 1, 2048, 0);
+  EXPECT_NEAR(decode.joules_per_token().value_or(0), 642.5 * decode.total->seconds, 1e-9);
+  EXPECT_THAT(csv, HasSubstr(",energy per token,J,"));
   EXPECT_THAT(html, HasSubstr("held back 25.0\u00A0% of the time"));
 }
 
@@ -206,6 +211,7 @@ TEST_F(LatencyTest, CapacityPage) {
   EXPECT_EQ(cell.bound_batch, 93);
   EXPECT_EQ(cell.batch, 91);
   EXPECT_NEAR(cell.tokens_per_second(), 91 / cell.total->seconds, 1e-9);
+  EXPECT_THAT(html, HasSubstr("Energy per token"));
   EXPECT_EQ(digest.find("capacity", 0, int64_t{1} << 20, 0)->status, CellStatus::kTooLarge);
 }
 

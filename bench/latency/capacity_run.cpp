@@ -3,6 +3,7 @@
 #include "bench/latency/latency_run.h"
 
 #include <algorithm>
+#include <optional>
 
 namespace kvg {
 
@@ -145,9 +146,11 @@ class CapacityRun {
       const uint64_t free_now = ops_.available_memory();
       const auto decode =
           timer.decode_batch(&prefilled, timer.longest(context) - context, DecodeOptions{});
-      GpuSampler sampler(monitor_, ops_.device() != Device::cpu);
-      const double seconds = timer.time_steps(decode.get(), timing_.steps);
-      search->gpu = sampler.stop();
+      std::optional<GpuSampler> sampler;
+      const double seconds = timer.time_steps(decode.get(), timing_.steps, [&] {
+        sampler.emplace(monitor_, ops_.device() != Device::cpu);
+      });
+      search->gpu = sampler->stop();
       search->fits = batch;
       search->seconds = seconds;
       if (ops_.device() != Device::cpu && free_now < free_before) {

@@ -269,10 +269,15 @@ void CellTimer::disperse(DecodeBatch* batch) const {
   batch->force(tokens);
 }
 
-double CellTimer::time_steps(DecodeBatch* batch, int64_t steps) const {
+double CellTimer::time_steps(DecodeBatch* batch, int64_t steps,
+                             const std::function<void()>& begin) const {
   batch->record();
   disperse(batch);
   for (int64_t i = 0; i < options_.warm_steps; ++i) batch->step();
+  if (begin) {
+    ops_.synchronize();
+    begin();
+  }
   return timed(ops_,
                [&] {
                  for (int64_t i = 0; i < steps; ++i) batch->step();

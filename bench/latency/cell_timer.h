@@ -7,6 +7,7 @@
 #include "model/weights.h"
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -80,8 +81,10 @@ class CellTimer {
                            PrefilledBatch* keep) const;
   // Times decode steps of a prefilled batch, which is used up.
   Observation time_decode(PrefilledBatch* prefilled) const;
-  // Seconds of a mean step, nothing else; `steps` of them after a warm-up.
-  double time_steps(DecodeBatch* batch, int64_t steps) const;
+  // Seconds of a mean step, nothing else; `steps` of them after a warm-up, at whose end `begin` is
+  // called.
+  double time_steps(DecodeBatch* batch, int64_t steps,
+                    const std::function<void()>& begin = {}) const;
   std::unique_ptr<DecodeBatch> decode_batch(PrefilledBatch* prefilled, int64_t max_steps,
                                             const DecodeOptions& options) const;
 
