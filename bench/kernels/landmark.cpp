@@ -144,6 +144,7 @@ void add_scan(Workbench& bench) {
     const std::string name = "block:" + std::to_string(block) + "/tokens:8192";
     add_case(name, {kTokens, block});
     add_case(name + "/alike", {kTokens, block, 40});
+    add_case(name + "/one", {kTokens, block, 1});  // nearly all to one slot, as in a real pass
   }
 }
 
