@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Looks for data races in shared memory: compute-sanitizer's racecheck on the tests that are small enough for it.
-# For a machine with a GPU, after scripts/build.sh cuda cuda_landmark_test cuda_prefill_test cuda_ops_test; half a minute.
+# For a machine with a GPU, after scripts/build.sh cuda cuda_landmark_test cuda_prefill_test cuda_ops_test cuda_decode_test; a minute.
 # COMPUTE_SANITIZER names the tool, BUILD the build folder (default: build/cuda).
 #
 # The tool must be 2026.1 (CUDA 13.2) or newer; pip install nvidia-cuda-sanitizer-api brings one. 2025.3 (CUDA 13.0)
@@ -31,3 +31,4 @@ check cuda_landmark_test CudaLiveLandmarkTest.FewTokens live_s
 check cuda_landmark_test CudaLandmarkStepTest.FewSteps live_s
 check cuda_prefill_test PrefillTest.JoinedBlocks hopper_prefill
 check cuda_ops_test GatedProductTest.WritesItsRowsOnly gated_product
+check cuda_decode_test DecodeBankTest.ManyShortWindowsMatchTheReference decode_bank
