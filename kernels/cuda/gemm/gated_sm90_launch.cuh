@@ -1,5 +1,6 @@
 #pragma once
 
+#include "kernels/cuda/cluster_launch.cuh"
 #include "kernels/cuda/gemm/gated_sm90.h"
 #include "kernels/cuda/gemm/gated_sm90_kernel.cuh"
 #include "kernels/cuda/gemm/gated_sm90_launch.h"
@@ -22,27 +23,16 @@ cudaError_t launch_gated(const GatedLaunch& p, cudaStream_t stream) {
   params.out = static_cast<int32_t>(p.out);
   params.steps = static_cast<int32_t>((p.in + kGatedStep - 1) / kGatedStep);
 
-  constexpr int kBytes = sizeof(GatedShared<kColumns>);
+  constexpr uint32_t kBytes = sizeof(GatedShared<kColumns>);
   static_assert(kBytes <= 227 * 1024);
-  const auto* kernel = reinterpret_cast<const void*>(gated_product_kernel<kColumns>);
-  status = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes);
-  if (status != cudaSuccess) return status;
-  cudaLaunchAttribute attributes[2] = {};
-  attributes[0].id = cudaLaunchAttributeClusterDimension;
-  attributes[0].val.clusterDim.x = kGatedCluster;
-  attributes[0].val.clusterDim.y = attributes[0].val.clusterDim.z = 1;
-  attributes[1].id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  attributes[1].val.programmaticStreamSerializationAllowed = 1;
-  cudaLaunchConfig_t config{};
   const int64_t of_cluster = int64_t{kGatedCluster} * kColumns;
-  const int64_t clusters = (p.out + of_cluster - 1) / of_cluster;
-  config.gridDim = dim3(static_cast<unsigned>(clusters * kGatedCluster));
-  config.blockDim = dim3(kGatedThreads);
-  config.dynamicSmemBytes = kBytes;
-  config.stream = stream;
-  config.attrs = attributes;
-  config.numAttrs = 2;
-  return cudaLaunchKernelEx(&config, gated_product_kernel<kColumns>, params);
+  const ClusterLaunch shape{.clusters = static_cast<int>((p.out + of_cluster - 1) / of_cluster),
+                            .ctas = kGatedCluster,
+                            .threads = kGatedThreads,
+                            .shared_bytes = kBytes,
+                            .cluster = true,
+                            .overlaps = true};
+  return launch_clusters(gated_product_kernel<kColumns>, params, shape, stream);
 }
 
 }  // namespace kvg::cuda

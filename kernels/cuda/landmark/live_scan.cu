@@ -1,4 +1,4 @@
-#include "kernels/cuda/landmark/cluster_launch.cuh"
+#include "kernels/cuda/cluster_launch.cuh"
 #include "kernels/cuda/landmark/live_scan.h"
 #include "kernels/cuda/landmark/live_scan_exact.cuh"
 #include "kernels/cuda/landmark/live_scan_summary.cuh"

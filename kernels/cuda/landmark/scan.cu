@@ -1,4 +1,4 @@
-#include "kernels/cuda/landmark/cluster_launch.cuh"
+#include "kernels/cuda/cluster_launch.cuh"
 #include "kernels/cuda/landmark/scan.h"
 #include "kernels/cuda/landmark/snapshot.cuh"
 #include "kernels/cuda/landmark/update.cuh"

@@ -1,4 +1,4 @@
-#include "kernels/cuda/landmark/cluster_launch.cuh"
+#include "kernels/cuda/cluster_launch.cuh"
 #include "kernels/cuda/landmark/recent_tokens.cuh"
 #include "kernels/cuda/landmark/step.h"
 #include "kernels/cuda/landmark/update.cuh"
