@@ -23,7 +23,7 @@ void add_norms(Workbench& bench) {
       return p;
     };
   };
-  for (const int64_t rows : {1, 64, 8192}) {
+  for (const int64_t rows : {1, 64, 256, 8192}) {
     add<RmsNormParams>(bench, "rms_norm/rows:" + std::to_string(rows), norm, make(3), make(rows));
   }
 
@@ -106,7 +106,7 @@ void add_heads(Workbench& bench) {
     };
   };
   for (const int streams : {1, 2}) {
-    for (const int64_t rows : {1, 64, 8192}) {
+    for (const int64_t rows : {1, 64, 256, 8192}) {
       add<PrepareHeadsParams>(
           bench,
           "prepare_heads/streams:" + std::to_string(streams) + "/rows:" + std::to_string(rows),
