@@ -29,6 +29,15 @@ struct Accumulator {
   float weight[kColumns][2];              // this lane's part of sum p
 };
 
+// Sum over the lanes that have the same queries.
+__device__ inline float sum_of_query(float part) {
+#pragma unroll
+  for (int offset = 4; offset < 32; offset *= 2) {
+    part += __shfl_xor_sync(0xffffffffu, part, offset);
+  }
+  return part;
+}
+
 // Sums of nothing.
 template <int kHeadDim, int kColumns>
 __device__ inline void clear(Accumulator<kHeadDim, kColumns>& sum) {

@@ -35,15 +35,6 @@ struct BankTeam {
   __device__ void sync() const { hopper::named_barrier_wait(1 + warp / parts, 32 * parts); }
 };
 
-// Sum over the lanes that have the same queries.
-__device__ inline float sum_of_query(float part) {
-#pragma unroll
-  for (int offset = 4; offset < 32; offset *= 2) {
-    part += __shfl_xor_sync(0xffffffffu, part, offset);
-  }
-  return part;
-}
-
 // What softmax over all that the team has read makes of this warp's 16s: parts are added in their
 // order.
 template <int kHeadDim, int kParts>

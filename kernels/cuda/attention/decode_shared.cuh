@@ -69,11 +69,7 @@ __device__ inline void keep(const Accumulator<kHeadDim, kColumns>& sum, bool cod
         to[begin + step * d] = sum.out[d][c][i];
         to[begin + step * d + lower] = sum.out[d][c][i + 2];
       }
-      float weight = sum.weight[c][i];
-#pragma unroll
-      for (int offset = 4; offset < 32; offset *= 2) {
-        weight += __shfl_xor_sync(0xffffffffu, weight, offset);
-      }
+      const float weight = sum_of_query(sum.weight[c][i]);
       if (g == 0) {
         shared.stats[warp][query] = make_float2(sum.most[c][i], weight);
       }

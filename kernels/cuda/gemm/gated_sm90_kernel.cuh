@@ -1,6 +1,7 @@
 #pragma once
 
 #include "kernels/cuda/dependent_launch.cuh"
+#include "kernels/cuda/gemm/silu.cuh"
 #include "kernels/cuda/hopper/barrier.cuh"
 #include "kernels/cuda/hopper/cluster.cuh"
 #include "kernels/cuda/hopper/wgmma_columns.cuh"
@@ -162,19 +163,15 @@ class GatedUnit {
     constexpr int kPitch = (kChunks | 1) * 8;
     static_assert(16 * kPitch * 2 <= 4096);
     const int lane = static_cast<int>(threadIdx.x) % 32;
-    // An exact division has a slow path, for which each would wait for the one before.
-    const auto silu = [](float gate, float up) {
-      return __fdividef(gate, 1.0f + __expf(-gate)) * up;
-    };
     __nv_bfloat16* to = memory + lane / 4 * kPitch + lane % 4 * 2;
 #pragma unroll
     for (int i = 0; i < kColumns / 2; i += 4) {
       const float* gate = sums + i;
       const float* up = sums + kColumns / 2 + i;
       *reinterpret_cast<__nv_bfloat162*>(to + 2 * i) =
-          __floats2bfloat162_rn(silu(gate[0], up[0]), silu(gate[1], up[1]));
+          __floats2bfloat162_rn(silu_gated(gate[0], up[0]), silu_gated(gate[1], up[1]));
       *reinterpret_cast<__nv_bfloat162*>(to + 2 * i + 8 * kPitch) =
-          __floats2bfloat162_rn(silu(gate[2], up[2]), silu(gate[3], up[3]));
+          __floats2bfloat162_rn(silu_gated(gate[2], up[2]), silu_gated(gate[3], up[3]));
     }
     __syncwarp();
     const int first_row = 128 * unit_ + 64 * half + 16 * warp_;

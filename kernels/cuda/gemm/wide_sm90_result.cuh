@@ -1,5 +1,6 @@
 #pragma once
 
+#include "kernels/cuda/gemm/silu.cuh"
 #include "kernels/cuda/gemm/wide_sm90_tile.cuh"
 #include "kernels/cuda/hopper/barrier.cuh"
 #include "kernels/cuda/hopper/cluster.cuh"
@@ -217,15 +218,12 @@ class WideWriter {
   }
   __device__ __forceinline__ void turn_gated(const float* s, uint32_t to) const {
     to += place(lane_ % 16, warp_);
-    // An exact division has a slow path, for which each would wait for the one before.
-    const auto silu = [](float gate, float up) {
-      return __fdividef(gate, 1.0f + __expf(-gate)) * up;
-    };
 #pragma unroll
     for (int i = 0; i < Tile::kPartSums; i += 8) {
-      hopper::store_transposed(to + i * 2 * kChunks * 16,
-                               pack_bf16_pair(silu(s[i], s[i + 2]), silu(s[i + 1], s[i + 3])),
-                               pack_bf16_pair(silu(s[i + 4], s[i + 6]), silu(s[i + 5], s[i + 7])));
+      hopper::store_transposed(
+          to + i * 2 * kChunks * 16,
+          pack_bf16_pair(silu_gated(s[i], s[i + 2]), silu_gated(s[i + 1], s[i + 3])),
+          pack_bf16_pair(silu_gated(s[i + 4], s[i + 6]), silu_gated(s[i + 5], s[i + 7])));
     }
   }
   __device__ __forceinline__ void turn_f32(const float* s, uint32_t to) const {
